@@ -1,0 +1,263 @@
+"""What the YAML parameters may say: one validated model per block, with units and ranges.
+
+Kedro validates these models before any node runs, because nodes name them as the type of their ``params:``
+inputs. An unknown key is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Spacing = tuple[
+    Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
+]
+GridSide = Annotated[int, Field(ge=16, multiple_of=8)]
+Grid = tuple[GridSide, GridSide, GridSide]
+
+
+class Parameters(BaseModel):
+    """Base of all parameter blocks: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- cohorts -----------------------------------------------------------------------------------------------
+
+
+class BratsReader(Parameters):
+    """BraTS folders of any year: ``<case>/<case>_t2.nii.gz``, ``<case>-t2w.nii.gz`` and so on."""
+
+    layout: Literal["brats"]
+    folder: Path = Field(description="Folder that holds one folder per subject, or HGG/ and LGG/ of them.")
+    channels: Annotated[list[str], Field(min_length=1)] = Field(
+        description="Modalities by name, one per input channel: t1, t1ce, t2, flair."
+    )
+
+
+class DecathlonReader(Parameters):
+    """Medical Segmentation Decathlon: ``dataset.json``, ``imagesTr/``, ``labelsTr/``."""
+
+    layout: Literal["decathlon"]
+    folder: Path = Field(description="Task folder, the one with dataset.json.")
+    channels: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+        default=[0], description="Indices into the fourth axis of the images; [0] for 3D images."
+    )
+
+
+class SubjectFoldersReader(Parameters):
+    """One folder per subject; file names given by patterns in which ``{subject}`` is the folder's name."""
+
+    layout: Literal["subject_folders"]
+    folder: Path
+    channels: Annotated[list[str], Field(min_length=1)] = Field(
+        description="One file pattern per input channel, for example '{subject}_flair.nii.gz' or '*flair*'."
+    )
+    label: str = Field(description="File pattern of the label map.")
+
+
+class CsvReader(Parameters):
+    """A CSV manifest with the columns subject, image (or image_0, image_1, …), label and optionally group."""
+
+    layout: Literal["csv"]
+    file: Path
+    folder: Path = Field(description="Root of the paths in the file; none of them may leave it.")
+
+
+class PhantomReader(Parameters):
+    """Made-up scans, written once to ``folder`` (one folder per subject) and then read like real ones."""
+
+    layout: Literal["phantom"]
+    folder: Path
+    disease: Literal["plaques", "tumour"]
+    n_subjects: Annotated[int, Field(ge=2)]
+    seed: int = 0
+
+
+Reader = Annotated[
+    BratsReader | DecathlonReader | SubjectFoldersReader | CsvReader | PhantomReader,
+    Field(discriminator="layout"),
+]
+
+
+class PreprocessingParameters(Parameters):
+    """From a scan on its own grid to a network's input.
+
+    Order: canonical orientation (RAS), resampling to ``spacing``, foreground crop, fit to ``grid``, intensity
+    normalisation (zero mean, unit variance over the foreground).
+    """
+
+    spacing: Spacing | None = Field(default=None, description="Resample to this voxel size, mm; null: leave.")
+    crop_foreground: bool = Field(default=False, description="Cut away the margin without foreground.")
+    foreground_threshold: float | None = Field(
+        default=0.0,
+        description="Voxels above it, in the scan's own intensity units, are foreground; null: all voxels.",
+    )
+    grid: Grid = Field(description="Size of the network's input, voxels; sides are multiples of 8, at least 16.")
+    fit: Literal["pad_crop", "resample"] = Field(
+        default="pad_crop",
+        description="Reach the grid by centred padding and cropping, or by resampling straight to it.",
+    )
+
+
+class CohortParameters(Parameters):
+    """One set of labelled scans."""
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str = Field(description="In words, as it may stand on a prior's card; no subject, no path.")
+    licence: str = "unknown"
+    reader: Reader
+    spacing: Literal["header", "unknown"] | Spacing = Field(
+        default="header",
+        description="Where the voxel size comes from: the header, nowhere (distances and volumes are then in "
+        "voxels), or three numbers in mm, along the file's own axes, that replace the header's.",
+    )
+    labels: Literal["above_zero"] | int | list[int] | dict[str, list[int]] = Field(
+        default="above_zero",
+        description="Foreground: everything above 0, one value, a set, or classes by name, each a set.",
+    )
+    preprocessing: PreprocessingParameters
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the foreground classes, in the order of their label values 1, 2, …."""
+        return list(self.labels) if isinstance(self.labels, dict) else ["foreground"]
+
+
+# --- training ----------------------------------------------------------------------------------------------
+
+
+class ComputeParameters(Parameters):
+    """Where and how training runs."""
+
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    state_folder: Path = Field(description="Where unfinished trainings keep their last state.")
+    state_every_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=60.0, description="Least time between two saved states of a training, s."
+    )
+
+
+class ScheduleParameters(Parameters):
+    """Learning rate and length of a training. The plateau schedule is the paper's Table 1."""
+
+    kind: Literal["plateau", "cosine"] = "plateau"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="Plateau: multiplies the rate.")
+    patience: Annotated[int, Field(ge=0)] = Field(default=10, description="Plateau: epochs without progress.")
+    threshold: Annotated[float, Field(ge=0)] = Field(default=1e-4, description="Plateau: relative progress.")
+    min_learning_rate: Annotated[float, Field(gt=0)] = Field(
+        default=1e-6, description="Plateau: training stops at this rate. Cosine: the rate at the end."
+    )
+    max_epochs: Annotated[int, Field(ge=1)] = 500
+    max_steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Optimiser steps at most; needed by the cosine schedule."
+    )
+
+    @model_validator(mode="after")
+    def _cosine_needs_length(self) -> ScheduleParameters:
+        if self.kind == "cosine" and self.max_steps is None:
+            raise ValueError("the cosine schedule needs max_steps")
+        return self
+
+
+class NetworkParameters(Parameters):
+    """The U-Net's widths at resolutions 1/1, 1/2, 1/4, 1/8."""
+
+    channels: tuple[int, int, int, int] = (16, 32, 32, 64)
+
+
+class SegmentationTraining(Parameters):
+    """What source and target training share."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 2
+    dice_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.99, description="Loss = dice_weight·(1 − soft Dice) + (1 − dice_weight)·cross-entropy."
+    )
+    schedule: ScheduleParameters = ScheduleParameters()
+
+
+class SourceTrainingParameters(SegmentationTraining):
+    """Source networks whose kernels the prior learns from, and those that pr and prf start from."""
+
+    n_networks: Annotated[int, Field(ge=1)] = Field(default=10, description="Networks on bootstrap samples.")
+    seed: int = Field(default=0, description="Network i on a bootstrap sample uses seed + i.")
+    l2: Annotated[float, Field(ge=0)] = Field(default=1e-3, description="Penalty l2·Σw² on all weights.")
+    restart: ScheduleParameters | None = Field(
+        default=ScheduleParameters(),
+        description="Cyclical restart: each network converges again, which doubles their number; null: none.",
+    )
+
+
+class PriorLearningParameters(Parameters):
+    """One VAE per kernel group."""
+
+    latent_dim: Annotated[int, Field(ge=1)] = 6
+    heads: Literal["free", "literal"] = Field(
+        default="free", description="free: mean unbounded, log-variance clamped; literal: Tanh on both."
+    )
+    min_norm: Annotated[float, Field(ge=0)] = Field(
+        default=1e-3, description="Kernels of smaller Euclidean norm, relative to the group's largest, are dropped."
+    )
+    heldout_networks: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Networks (with their restarts) kept out to report each prior's density on."
+    )
+    mixture_components: Annotated[int, Field(ge=1)] = Field(default=8, description="Of the scale mixture.")
+    batch_size: Annotated[int, Field(ge=1)] = 20
+    schedule: ScheduleParameters = ScheduleParameters(patience=15)
+    seed: int = 0
+    carry_source_network: bool = Field(
+        default=True, description="The prior file carries one network trained on the whole source set."
+    )
+
+
+class MethodParameters(Parameters):
+    """Where the weights start, which prior acts on them, which layers train."""
+
+    start: Literal["he", "prior", "source"]
+    prior: Literal["none", "deep_weight_prior"] = "none"
+    trained_layers: list[str] | None = Field(default=None, description="Top-level layers; null: all.")
+
+
+class GridParameters(Parameters):
+    """Methods × train sizes × splits × seeds; the one place that defines them."""
+
+    methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], MethodParameters]
+    n_train: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [5, 10, 15, 20]
+    n_splits: Annotated[int, Field(ge=1)] = 3
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    n_test: Annotated[int, Field(ge=1)] = 50
+    test_set: Literal["per_split", "fixed"] = Field(
+        default="per_split", description="A new test set in every split (the paper), or one for all splits."
+    )
+    set_aside: list[str] = Field(default=[], description="Subjects for choosing recipes: never train or test.")
+    split_seed: int = 0
+
+
+class TargetTrainingParameters(SegmentationTraining):
+    """Training of a grid cell."""
+
+    temperature: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="loss = data term + temperature·KL / (N·V); 1 is the bound, 0 no prior."
+    )
+    warm_up_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Steps over which the temperature rises linearly from 0."
+    )
+    estimator: Literal["weight_samples", "local_reparameterisation"] = "local_reparameterisation"
+    initial_sigma: Annotated[float, Field(gt=0)] = Field(
+        default=0.1, description="Posterior standard deviation at the start, as a fraction of the group's scale."
+    )
+    kernel_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.05, description="Share of each group's kernels whose cross-entropy is sampled in a step."
+    )
+    train_encoder: bool = Field(default=True, description="Train the kernel VAEs' encoders along (Algorithm 1).")
+
+
+class PredictionParameters(Parameters):
+    """Prediction of test volumes."""
+
+    n_samples: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Weight samples averaged; 0: one pass at the posterior mean."
+    )
