@@ -118,6 +118,9 @@ class CohortParameters(Parameters):
         default="above_zero",
         description="Foreground: everything above 0, one value, a set, or classes by name, each a set.",
     )
+    exclude: list[str] = Field(
+        default=[], description="Subjects left out by name, for example those with unusable files."
+    )
     preprocessing: PreprocessingParameters
 
     @property
@@ -213,6 +216,9 @@ class PriorLearningParameters(Parameters):
     )
 
 
+MethodName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
 class MethodParameters(Parameters):
     """Where the weights start, which prior acts on them, which layers train."""
 
@@ -224,7 +230,9 @@ class MethodParameters(Parameters):
 class GridParameters(Parameters):
     """Methods × train sizes × splits × seeds; the one place that defines them."""
 
-    methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], MethodParameters]
+    methods: Annotated[list[MethodName], Field(min_length=1)] = Field(
+        default=["ri", "pr", "prf", "dwp"], description="Names of records in the block `methods`."
+    )
     n_train: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [5, 10, 15, 20]
     n_splits: Annotated[int, Field(ge=1)] = 3
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]

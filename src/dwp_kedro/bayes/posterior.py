@@ -1,0 +1,142 @@
+"""A fully factorised Gaussian posterior over a network's 3×3×3 convolutions.
+
+Its weights can act in three ways: at their mean (prediction), as one sample shared by the whole batch
+(Algorithm 1 of Kuzina et al. 2019), or by local reparameterisation (Kingma et al. 2015), which samples each
+layer's *output* voxel by voxel with the mean and the variance that shared samples would give it. The second is
+what the ELBO is a bound for. The third draws independent noise in every voxel, so it has less variance and is a
+different regulariser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dwp_kedro.bayes.groups import KernelGroup, is_kernel_layer, layer_kernels
+
+LOG_VARIANCE_RANGE = (-20.0, 2.0)
+_SMALLEST_VARIANCE = 1e-12  # of an output; the square root's slope at 0 is infinite
+
+
+class BayesianConv3d(nn.Module):
+    """A convolution whose weights are independent Gaussians.
+
+    ``mean`` and ``log_variance`` have the weight's shape (out, in, 3, 3, 3). A bias stays deterministic.
+    """
+
+    def __init__(self, convolution: nn.Conv3d, sigma: float) -> None:
+        super().__init__()
+        self.stride, self.padding = convolution.stride, convolution.padding
+        self.dilation, self.groups = convolution.dilation, convolution.groups
+        self.mean = nn.Parameter(convolution.weight.detach().clone())
+        self.raw_log_variance = nn.Parameter(torch.full_like(self.mean, 2 * torch.tensor(sigma).log().item()))
+        self.bias = None if convolution.bias is None else nn.Parameter(convolution.bias.detach().clone())
+        self.sample: Tensor | None = None
+        self.local_noise: torch.Generator | None = None
+
+    @property
+    def log_variance(self) -> Tensor:
+        """Log-variance of the weights, within :data:`LOG_VARIANCE_RANGE`."""
+        return self.raw_log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Draw one weight, reparameterised: mean + σ·ε."""
+        return self.mean + (0.5 * self.log_variance).exp() * _noise_like(self.mean, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, x, y, z) → (batch, out, x', y', z'), as the current mode of the weights says."""
+        if self.local_noise is None:
+            return self._convolve(x, self.mean if self.sample is None else self.sample, self.bias)
+        mean = self._convolve(x, self.mean, self.bias)
+        # float32 even under mixed precision: squares of small weights underflow in half precision.
+        with torch.autocast(x.device.type, enabled=False):
+            variance = self._convolve(x.float().square(), self.log_variance.float().exp(), None)
+            deviation = variance.clamp_min(_SMALLEST_VARIANCE).sqrt()
+        return mean + deviation * _noise_like(deviation, self.local_noise)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class BayesianNetwork(nn.Module):
+    """A copy of a network with Gaussian 3×3×3 kernels; everything else stays deterministic.
+
+    Args:
+        network: any network whose 3×3×3 convolutions all lie in one of ``groups``.
+        groups: from :func:`dwp_kedro.bayes.groups.kernel_groups`.
+        initial_sigma: standard deviation of the weights at the start, by group name.
+
+    Called plainly it predicts at the posterior mean, and equals the network it was made from.
+    """
+
+    def __init__(
+        self, network: nn.Module, groups: Sequence[KernelGroup], initial_sigma: Mapping[str, float]
+    ) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        self.groups = tuple(groups)
+        for group in groups:
+            for name in group.layers:
+                parent, _, child = name.rpartition(".")
+                convolution = self.network.get_submodule(name)
+                assert isinstance(convolution, nn.Conv3d)
+                bayesian = BayesianConv3d(convolution, initial_sigma[group.name])
+                setattr(self.network.get_submodule(parent), child, bayesian)
+        left_out = [name for name, module in self.network.named_modules() if is_kernel_layer(module)]
+        if left_out:
+            raise ValueError(f"these 3×3×3 convolutions are in no kernel group: {', '.join(left_out)}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the network on (batch, in, x, y, z)."""
+        return self.network(x)
+
+    def layer(self, name: str) -> BayesianConv3d:
+        """Return the Bayesian layer of this name."""
+        layer = self.network.get_submodule(name)
+        assert isinstance(layer, BayesianConv3d)
+        return layer
+
+    def kernels(self, group: KernelGroup) -> tuple[Tensor, Tensor]:
+        """Means and log-variances of the group's kernels, (n, 27) each."""
+        layers = [self.layer(name) for name in group.layers]
+        return (
+            torch.cat([layer_kernels(layer.mean) for layer in layers]),
+            torch.cat([layer_kernels(layer.log_variance) for layer in layers]),
+        )
+
+    @contextlib.contextmanager
+    def weight_sample(self, generator: torch.Generator) -> Iterator[None]:
+        """Within the block, every pass uses one and the same sample of the weights."""
+        layers = self._bayesian_layers()
+        for layer in layers:
+            layer.sample = layer.draw(generator)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.sample = None
+
+    @contextlib.contextmanager
+    def local_reparameterisation(self, generator: torch.Generator) -> Iterator[None]:
+        """Within the block, each layer's output is sampled voxel by voxel."""
+        layers = self._bayesian_layers()
+        for layer in layers:
+            layer.local_noise = generator
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.local_noise = None
+
+    def _bayesian_layers(self) -> list[BayesianConv3d]:
+        return [module for module in self.network.modules() if isinstance(module, BayesianConv3d)]
+
+
+def _noise_like(like: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype)
+    return noise.to(like.device)

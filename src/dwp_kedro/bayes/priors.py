@@ -1,0 +1,94 @@
+"""Priors over 3×3×3 kernels behind one small interface: what each gives is −E_q log p(w).
+
+The entropy of q is the same for all of them and is counted once, in :mod:`dwp_kedro.bayes.elbo`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from dwp_kedro.networks.kernel_vae import KernelVAE
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class KernelPrior(nn.Module, ABC):
+    """A distribution over kernels of 27 weights."""
+
+    @abstractmethod
+    def cross_entropy(self, mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+        """Estimate −E_q log p(w), or an upper bound of it, for each kernel of a Gaussian q.
+
+        mean, log_variance (n, 27) → (n,) nats; differentiable in both and unbiased for what it estimates.
+        """
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, 27)."""
+
+
+class DeepWeightPrior(KernelPrior):
+    """The deep weight prior of one kernel group: a VAE over kernels of unit spread, times ``scale``.
+
+    The density of a raw kernel is log p(w) = log p_u(w / scale) − 27·log scale. log p_u is not known; its bound is
+    −log p_u(u) ≤ KL(r(z|u) ‖ N(0, I)) − E_r log p(u|z) (Kuzina et al. 2019, eq. 2; Atanov et al. 2019, eq. 8).
+    """
+
+    def __init__(self, vae: KernelVAE, scale: float) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f"a prior's scale must be positive, got {scale}")
+        self.vae, self.scale = vae, float(scale)
+
+    def freeze(self, train_encoder: bool) -> None:
+        """Fix the decoder, which is the prior; the encoder only tightens the bound and may go on training."""
+        self.vae.decoder.requires_grad_(False)
+        self.vae.encoder.requires_grad_(train_encoder)
+
+    def bound(self, kernels: Tensor, latent_noise: Tensor) -> Tensor:
+        """Bound of −log p(w) at given kernels (n, 27), with noise (n, latent_dim) for z; (n,) nats."""
+        unit = kernels / self.scale
+        latent_kl, log_likelihood = vae_terms(self.vae, unit, latent_noise)
+        return latent_kl.sum(1) - log_likelihood + kernels.shape[1] * math.log(self.scale)
+
+    def cross_entropy(self, mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+        """Bound −E_q log p(w) by one sample of w and of z.
+
+        Only KL(r ‖ N(0, I)) is taken in closed form. log p(w|z) is evaluated at the sampled w, because z was drawn
+        from that same w: integrating w out of it would be biased.
+        """
+        kernels = mean + (0.5 * log_variance).exp() * _normal(mean.shape, generator, mean)
+        return self.bound(kernels, _normal((len(mean), self.vae.latent_dim), generator, mean))
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, 27): z from N(0, I), then w from p(w|z)."""
+        reference = next(self.vae.parameters())
+        mean, log_variance = self.vae.decode(_normal((n, self.vae.latent_dim), generator, reference))
+        return self.scale * (mean + (0.5 * log_variance).exp() * _normal(mean.shape, generator, reference))
+
+
+def vae_terms(vae: KernelVAE, kernels: Tensor, latent_noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two terms of a kernel VAE's bound.
+
+    kernels (n, 27), noise (n, latent_dim) → KL(r(z|w) ‖ N(0, I)) per latent dimension (n, latent_dim), and
+    log p(w|z) at z = mean + σ·noise (n,); nats.
+    """
+    mean, log_variance = vae.encode(kernels)
+    latent_kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
+    reconstruction = vae.decode(mean + (0.5 * log_variance).exp() * latent_noise)
+    return latent_kl, gaussian_log_density(kernels, *reconstruction)
+
+
+def gaussian_log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """log N(x; mean, exp(log_variance)), summed over the last axis."""
+    squares = (x - mean).square() * (-log_variance).exp()
+    return -0.5 * (squares + log_variance + LOG_2PI).sum(-1)
+
+
+def _normal(shape: tuple[int, ...] | torch.Size, generator: torch.Generator, like: Tensor) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)

@@ -1,0 +1,7 @@
+"""Kinds of files in the catalog that Kedro does not bring: volumes, checkpoints, kernels."""
+
+from dwp_kedro.datasets.checkpoint import CheckpointDataset
+from dwp_kedro.datasets.kernel_tensor import KernelTensorDataset
+from dwp_kedro.datasets.nifti import NiftiDataset
+
+__all__ = ["CheckpointDataset", "KernelTensorDataset", "NiftiDataset"]

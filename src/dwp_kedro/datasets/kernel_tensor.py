@@ -1,0 +1,121 @@
+"""``KernelTensorDataset``: the kernels of trained networks in the catalog."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+
+import numpy as np
+import torch
+from kedro.io.core import DatasetError
+from kedro_datasets._typing import ImagePreview
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dwp_kedro.bayes.kernels import KernelTensor
+from dwp_kedro.datasets.files import FileDataset
+from dwp_kedro.datasets.safetensors_file import (
+    METADATA_KEY,
+    decode_safetensors,
+    encode_safetensors,
+    read_header,
+)
+
+_TENSORS = {"kernels", "network", "layer", "output_channel", "input_channel"}
+_SLICE_GAP, _KERNEL_GAP = 0.25, 1.0  # In kernel voxels.
+
+
+class KernelTensorDataset(FileDataset[KernelTensor]):
+    """Load and save a :class:`~dwp_kedro.bayes.kernels.KernelTensor` as one safetensors file.
+
+    The file holds ``kernels`` (n, 3, 3, 3) float32 and, per row, ``network`` and ``layer`` (indices into the
+    tables of names in the JSON metadata), ``output_channel`` and ``input_channel``, all int64. A save is
+    whole or does not happen.
+
+    Raises:
+        DatasetError: on loading a file that does not hold kernels; the message names it and what to do.
+
+    Example:
+        ```yaml
+        "prior_learning.{group}.kernels":
+          type: dwp_kedro.datasets.KernelTensorDataset
+          filepath: data/04_feature/kernels/{group}.safetensors
+        ```
+    """
+
+    def load(self) -> KernelTensor:
+        """Read kernels and provenance."""
+        path = self._load_file()
+        content = self._fs.cat_file(path)
+        metadata = read_header(io.BytesIO(content), path)[METADATA_KEY]
+        tensors = decode_safetensors(content, path)
+        if tensors.keys() != _TENSORS or metadata.keys() != {"networks", "layers"}:
+            raise DatasetError(
+                f"{path} holds {sorted(tensors)}, not kernels with their provenance. It was saved by another "
+                "dataset: delete it and run again the node that makes it."
+            )
+        return KernelTensor(
+            kernels=tensors["kernels"],
+            network=[metadata["networks"][index] for index in tensors["network"].tolist()],
+            layer=[metadata["layers"][index] for index in tensors["layer"].tolist()],
+            output_channel=tensors["output_channel"],
+            input_channel=tensors["input_channel"],
+        )
+
+    def save(self, data: KernelTensor) -> None:
+        """Write the kernels to a temporary name, then rename it."""
+        if data.kernels.dtype != torch.float32:
+            raise DatasetError(f"kernels for {self._filepath} must be float32, got {data.kernels.dtype}")
+        networks, network = _indices(data.network)
+        layers, layer = _indices(data.layer)
+        content = encode_safetensors(
+            {
+                "kernels": data.kernels,
+                "network": network,
+                "layer": layer,
+                "output_channel": data.output_channel,
+                "input_channel": data.input_channel,
+            },
+            {"networks": networks, "layers": layers},
+        )
+        self._save_atomically(lambda file: file.write(content))
+
+    def preview(self, n_kernels: int = 24) -> ImagePreview:
+        """Up to ``n_kernels`` kernels from all over the tensor, as a base64 encoded PNG for Kedro-Viz.
+
+        Each kernel is its three 3×3 slices side by side.
+        """
+        kernels = self.load().kernels
+        if len(kernels) == 0:
+            raise DatasetError(f"{self._filepath} holds no kernels: nothing to show.")
+        rows = torch.linspace(0, len(kernels) - 1, min(n_kernels, len(kernels))).round().long()
+        buffer = io.BytesIO()
+        _draw_kernels(kernels[rows].numpy()).savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+        return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def _indices(names: list[str]) -> tuple[list[str], Tensor]:
+    """Give the distinct ``names`` in order of appearance, and each row's index (n,) int64 into them."""
+    table = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return list(table), torch.tensor([table[name] for name in names], dtype=torch.int64)
+
+
+def _draw_kernels(kernels: np.ndarray) -> Figure:
+    """Draw kernels (n, 3, 3, 3), four in a row; zero is white, red above, blue below."""
+    columns = min(4, len(kernels))
+    n_rows = math.ceil(len(kernels) / columns)
+    width, height = 3 * 3 + 2 * _SLICE_GAP + _KERNEL_GAP, 3 + _KERNEL_GAP
+    limit = float(np.abs(kernels).max()) or 1.0
+    figure = Figure(figsize=(0.2 * columns * width, 0.2 * n_rows * height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    for position, kernel in enumerate(kernels):
+        top, left = position // columns * height, position % columns * width
+        for index, plane in enumerate(kernel):
+            start = left + index * (3 + _SLICE_GAP)
+            axes.imshow(
+                plane, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(start, start + 3, top + 3, top)
+            )
+    axes.set(xlim=(0, columns * width - _KERNEL_GAP), ylim=(n_rows * height - _KERNEL_GAP, 0))
+    axes.set(facecolor="0.6", xticks=[], yticks=[])
+    return figure

@@ -1,0 +1,288 @@
+"""Figures of a finished grid: scores per method, slices with contours, kernels, training curves.
+
+Charts are plotly figures; pictures are matplotlib figures made without pyplot, so that threads may draw at
+once. A method has the same colour in all of them.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from plotly.colors import hex_to_rgb
+from plotly.subplots import make_subplots
+
+from dwp_kedro.evaluation.scores import Lazy, Spacing, value_of
+from dwp_kedro.evaluation.summary import mean_and_sd, ordered_methods, split_means
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; its yellow is kept for the truth.
+METHOD_COLOURS = {"ri": "#009E73", "pr": "#56B4E9", "prf": "#CC79A7", "dwp": "#D55E00"}
+OTHER_COLOURS = ("#E69F00", "#0072B2", "#999999", "#7A4FBF")
+TRUTH_COLOUR = "#F0E442"
+
+FONT = {"family": "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif", "size": 14}
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """Return a colour per method: a fixed one for ri, pr, prf and dwp, the next free one for any other."""
+    others = cycle(OTHER_COLOURS)
+    return {method: METHOD_COLOURS.get(method) or next(others) for method in ordered_methods(methods)}
+
+
+def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
+    """Draw mean test DSC against n_train, a line per method, with the standard deviation over splits as bars.
+
+    The mean of each split stands beside it as a faint point. Methods are moved apart a little along the x
+    axis.
+    """
+    colours = method_colours(scores["method"])
+    means, splits = mean_and_sd(scores, "dsc"), split_means(scores, "dsc")
+    sizes = sorted(set(scores["n_train"]))
+    step = 0.05 * (min(np.diff(sizes)) if len(sizes) > 1 else 1)
+
+    figure = go.Figure()
+    for place, (method, colour) in enumerate(colours.items()):
+        shift = (place - (len(colours) - 1) / 2) * step
+        line = means[means["method"] == method].sort_values("n_train")
+        points = splits[splits["method"] == method]
+        figure.add_scatter(
+            x=line["n_train"] + shift,
+            y=line["mean"],
+            error_y={"type": "data", "array": line["sd"], "thickness": 1.5, "width": 4},
+            mode="lines+markers",
+            name=method,
+            legendgroup=method,
+            line={"color": colour, "width": 2.5},
+            marker={"size": 9},
+            customdata=line.assign(sd=line["sd"].map("{:.3f}".format))[["n_train", "sd", "n_splits"]],
+            hovertemplate=(
+                f"{method}, n = %{{customdata[0]}}<br>mean %{{y:.3f}}, sd %{{customdata[1]}} "
+                "over %{customdata[2]} splits<extra></extra>"
+            ),
+        )
+        figure.add_scatter(
+            x=points["n_train"] + shift + step / 3,
+            y=points["dsc"],
+            mode="markers",
+            name=f"{method}, single splits",
+            legendgroup=method,
+            showlegend=False,
+            marker={"color": colour, "size": 6, "opacity": 0.45},
+            customdata=points[["n_train", "split"]],
+            hovertemplate=(
+                f"{method}, n = %{{customdata[0]}}, split %{{customdata[1]}}<br>"
+                "mean %{y:.3f}<extra></extra>"
+            ),
+        )
+    _style(figure, legend_title="method")
+    margin = (len(colours) + 1) * step
+    figure.update_xaxes(
+        title="training volumes of the target cohort, n",
+        tickvals=sizes,
+        range=[sizes[0] - margin, sizes[-1] + margin],
+    )
+    figure.update_yaxes(title="mean DSC of the test subjects")
+    return figure
+
+
+def score_distribution(scores: pd.DataFrame) -> go.Figure:
+    """Draw the DSC of every test subject per method as points and box, a panel per n_train.
+
+    A point is a subject in a split; its classes and seeds are averaged.
+    """
+    colours = method_colours(scores["method"])
+    sizes = sorted(set(scores["n_train"]))
+    keys = ["n_train", "method", "split", "subject"]
+    points = scores.groupby(keys, sort=False)["dsc"].mean().reset_index()
+
+    figure = make_subplots(
+        rows=1, cols=len(sizes), shared_yaxes=True, horizontal_spacing=0.03,
+        subplot_titles=[f"n = {n_train}" for n_train in sizes],
+    )  # fmt: skip
+    for column, n_train in enumerate(sizes, start=1):
+        for method, colour in colours.items():
+            rows = points[(points["n_train"] == n_train) & (points["method"] == method)]
+            figure.add_box(
+                y=rows["dsc"],
+                name=method,
+                legendgroup=method,
+                showlegend=False,
+                boxpoints="all",
+                jitter=0.5,
+                pointpos=0,
+                fillcolor=f"rgba{(*hex_to_rgb(colour), 0.18)}",
+                line={"color": colour, "width": 2},
+                marker={"color": colour, "size": 4, "opacity": 0.5},
+                customdata=[[html.escape(str(row.subject)), row.split] for row in rows.itertuples()],
+                hovertemplate="%{customdata[0]}, split %{customdata[1]}<br>DSC %{y:.3f}<extra></extra>",
+                hoveron="points",
+                row=1,
+                col=column,
+            )
+    _style(figure, legend_title="")
+    figure.update_yaxes(range=[-0.03, 1.03])
+    figure.update_yaxes(title="DSC of a test subject", col=1)
+    return figure
+
+
+def history_figure(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """Draw training curves: a panel per curve, a line per training.
+
+    ``histories`` maps a training's name to a table with the column step and one column per curve. Trainings
+    whose names agree up to the first dot (the cells of a method) share a colour and an entry in the legend.
+    """
+    groups = {name: name.partition(".")[0] for name in histories}
+    colours = method_colours(groups.values())
+    curves = list(dict.fromkeys(c for history in histories.values() for c in history.columns if c != "step"))
+    n_columns = min(2, len(curves))
+    n_rows = -(-len(curves) // n_columns)
+    titles = [curve.replace("_", " ") for curve in curves]
+    figure = make_subplots(
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=titles,
+        horizontal_spacing=0.12,
+        vertical_spacing=0.28 / n_rows,
+    )
+    in_legend: set[str] = set()
+    for name in sorted(histories, key=lambda name: list(colours).index(groups[name])):
+        group, history = groups[name], histories[name]
+        for place, curve in enumerate(curves):
+            if curve not in history:
+                continue
+            points = history[["step", curve]].dropna()
+            figure.add_scatter(
+                x=points["step"],
+                y=points[curve],
+                mode="lines",
+                name=group,
+                legendgroup=group,
+                showlegend=group not in in_legend,
+                line={"color": colours[group], "width": 1.5},
+                hovertemplate=f"{html.escape(name)}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
+                row=place // n_columns + 1,
+                col=place % n_columns + 1,
+            )
+            in_legend.add(group)
+    _style(figure, legend_title="")
+    figure.update_layout(height=80 + 260 * n_rows)
+    figure.update_xaxes(title="step", row=n_rows)
+    for place, curve in enumerate(curves):
+        if curve == "learning_rate":
+            where = {"row": place // n_columns + 1, "col": place % n_columns + 1}
+            figure.update_yaxes(type="log", exponentformat="power", dtick=1, **where)
+    return figure
+
+
+def segmentation_slices(
+    scores: pd.DataFrame,
+    images: Mapping[str, Lazy[np.ndarray]],
+    truths: Mapping[str, Lazy[np.ndarray]],
+    predictions: Mapping[str, Mapping[str, Lazy[np.ndarray]]],
+    subjects: Mapping[str, str],
+    spacing: Spacing | None = None,
+) -> Figure:
+    """Draw a slice of each subject: bare, with the truth's contour, then with each method's as well.
+
+    ``subjects`` maps what a row shows ("best", "median", "worst") to a subject. ``predictions`` maps method
+    to subject to label map; images and label maps are (x, y, z) in canonical orientation (RAS), and the
+    view is radiological: the patient's right is on the left. ``scores`` are those of the predictions shown;
+    a panel's DSC is the mean over classes. The slice is the axial one with the most true voxels.
+    ``spacing`` in mm sets the pixels' proportions. This is the form of the paper's Fig. 6.
+    """
+    methods = ordered_methods(predictions)
+    colours = method_colours(methods)
+    aspect = spacing[1] / spacing[0] if spacing else 1.0
+    n_columns = 2 + len(methods)
+    dsc = scores.groupby(["method", "subject"])["dsc"].mean()
+
+    figure = Figure(figsize=(2.3 * n_columns + 0.4, 2.6 * len(subjects) + 0.5), layout="constrained", dpi=110)
+    grid = figure.subplots(len(subjects), n_columns, squeeze=False)
+    for axes_row, (what, subject) in zip(grid, subjects.items(), strict=True):
+        image, truth = value_of(images[subject]), value_of(truths[subject])
+        z = int(np.count_nonzero(truth, axis=(0, 1)).argmax()) if truth.any() else truth.shape[2] // 2
+        picture, true_slice = _axial(image, z), _axial(truth, z)
+        shades = {"cmap": "gray", "vmin": picture.min(), "vmax": np.quantile(picture, 0.998)}
+        for axes in axes_row:
+            axes.imshow(picture, origin="lower", aspect=aspect, interpolation="nearest", **shades)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        for axes in axes_row[1:]:
+            _contour(axes, true_slice, TRUTH_COLOUR, "solid" if axes is axes_row[1] else "dashed")
+        for axes, method in zip(axes_row[2:], methods, strict=True):
+            _contour(axes, _axial(value_of(predictions[method][subject]), z), colours[method], "solid")
+            axes.set_title(f"{method}, DSC {dsc[method, subject]:.2f}", fontsize=11, color="#222222")
+        axes_row[0].set_title("image", fontsize=11)
+        axes_row[1].set_title("truth", fontsize=11)
+        axes_row[0].set_ylabel(_literal(f"{what}: {subject}"), fontsize=11)
+    return figure
+
+
+def kernel_figure(real: np.ndarray, samples: np.ndarray, title: str) -> Figure:
+    """Draw kernels of the source networks beside samples of the prior, each kernel as its three slices.
+
+    ``real`` and ``samples`` are (n, 3, 3, 3) of one kernel group and share a colour scale, which is symmetric
+    about 0 and ends at the largest 99 % quantile of |w| of the two. This is the form of the paper's Fig. 5.
+    """
+    limit = max(float(np.quantile(np.abs(kernels), 0.99)) for kernels in (real, samples))
+    n_rows = max(1, -(-max(len(real), len(samples)) // 4))
+    figure = Figure(figsize=(9.6, 0.9 + 0.36 * n_rows), layout="constrained", dpi=110)
+    axes_row = figure.subplots(1, 2)
+    for axes, kernels, name in zip(
+        axes_row, (real, samples), ("source kernels", "prior samples"), strict=True
+    ):
+        axes.set_title(f"{name} ({len(kernels)})", fontsize=11)
+        axes.set_axis_off()
+        axes.set(xlim=(-2.5, 46.5), ylim=(4 * n_rows - 0.5, -0.5), aspect="equal")
+        for index, kernel in enumerate(kernels):
+            left, top = 12 * (index % 4), 4 * (index // 4)
+            # (3, 3, 3) laid out as 3 rows of 9: the slices across the first axis side by side.
+            shown = axes.imshow(
+                np.hstack(list(kernel)), cmap="RdBu_r", vmin=-limit, vmax=limit,
+                extent=(left - 0.5, left + 8.5, top + 2.5, top - 0.5),
+            )  # fmt: skip
+            for column in range(3):
+                corner = (left - 0.5 + 3 * column, top - 0.5)
+                axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor="#555555", linewidth=0.6))
+    figure.colorbar(shown, ax=axes_row, shrink=0.9, label="weight")
+    figure.suptitle(_literal(title), fontsize=12)
+    return figure
+
+
+def _axial(array: np.ndarray, z: int) -> np.ndarray:
+    """Return a slice as rows from back to face and columns from the patient's right to left."""
+    return array[::-1, :, z].T
+
+
+def _contour(axes: Axes, labels: np.ndarray, colour: str, style: str) -> None:
+    """Outline every class; the margin closes the outline of a mask that reaches the edge."""
+    padded = np.pad(labels, 1)
+    y, x = (np.arange(-1, side + 1) for side in labels.shape)
+    for value in range(1, int(labels.max()) + 1):
+        if (labels == value).any():
+            axes.contour(
+                x, y, padded == value, levels=[0.5], colors=[colour], linewidths=1.6, linestyles=style
+            )
+
+
+def _literal(text: str) -> str:
+    """Keep matplotlib from reading dollar signs in a name as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _style(figure: go.Figure, *, legend_title: str) -> None:
+    figure.update_layout(
+        template="plotly_white",
+        font=FONT,
+        height=440,
+        margin={"l": 70, "r": 20, "t": 50, "b": 60},
+        legend={"title": legend_title},
+        hoverlabel={"font": FONT},
+    )

@@ -1,0 +1,208 @@
+"""From scores of subjects to what is reported: means over splits, paired tests, extreme cases.
+
+Every mean is taken in the same order: classes of a subject, subjects of a test set, seeds of a split, splits.
+A standard deviation is always that over splits, with n − 1 in the denominator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+METHODS_OF_THE_PAPER = ("ri", "pr", "prf", "dwp")
+METRICS = ("dsc", "iou", "hd95", "own_grid_dsc")
+WILCOXON_COLUMNS = [
+    "n_train",
+    "method",
+    "reference",
+    "n_subjects",
+    "mean_difference",
+    "statistic",
+    "p_value",
+    "p_holm",
+]
+
+
+def ordered_methods(methods: Iterable[str]) -> list[str]:
+    """Return the methods without repetition: ri, pr, prf, dwp, then the others as they come."""
+    present = list(dict.fromkeys(methods))
+    known = [method for method in METHODS_OF_THE_PAPER if method in present]
+    return known + [method for method in present if method not in known]
+
+
+def split_means(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the test-set mean of ``metric`` per split: columns method, n_train, split and ``metric``.
+
+    The seeds of a split are averaged, and so are the classes.
+    """
+    per_seed = scores.groupby(["method", "n_train", "split", "seed"], sort=False)[metric].mean()
+    return per_seed.groupby(level=["method", "n_train", "split"], sort=False).mean().reset_index()
+
+
+def mean_and_sd(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return mean and standard deviation over splits: columns method, n_train, mean, sd, n_splits.
+
+    ``sd`` is NaN where there is one split only.
+    """
+    groups = split_means(scores, metric).groupby(["method", "n_train"], sort=False)[metric]
+    return groups.agg(mean="mean", sd="std", n_splits="count").reset_index()
+
+
+def summary_table(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the paper's table of ``metric``: a row per n_train, a column per method, cells "0.64 (0.05)".
+
+    A cell is the mean over splits of the test-set mean and, in brackets, its standard deviation over splits
+    (n − 1); seeds of a split and classes are averaged before. With one split the standard deviation is "–",
+    and so is a cell that was not run. Distances have one decimal, everything else two.
+    """
+    digits = 1 if metric == "hd95" else 2
+    table = mean_and_sd(scores, metric)
+    spreads = ["–" if math.isnan(sd) else f"{sd:.{digits}f}" for sd in table["sd"]]
+    table["cell"] = [f"{mean:.{digits}f} ({sd})" for mean, sd in zip(table["mean"], spreads, strict=True)]
+    return _methods_across(table, "cell").fillna("–")
+
+
+def summary_tables_by_class(scores: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    """Return :func:`summary_table` of each class on its own, by the class's name."""
+    return {str(name): summary_table(rows, metric) for name, rows in scores.groupby("class", sort=False)}
+
+
+def summary_metrics(scores: pd.DataFrame) -> dict[str, float]:
+    """Return every mean and standard deviation by name: ``dwp_n5_dsc_mean``, ``dwp_n5_dsc_sd`` and so on.
+
+    For dsc, iou, hd95 and own_grid_dsc. A standard deviation that does not exist (one split) is left out.
+    """
+    metrics = {}
+    for metric in METRICS:
+        for row in mean_and_sd(scores, metric).itertuples():
+            metrics[f"{row.method}_n{row.n_train}_{metric}_mean"] = float(row.mean)
+            if not math.isnan(row.sd):
+                metrics[f"{row.method}_n{row.n_train}_{metric}_sd"] = float(row.sd)
+    return metrics
+
+
+def cell_metrics(scores: pd.DataFrame, training: Mapping[str, float]) -> dict[str, float]:
+    """Return a grid cell's final metrics: ``test_{dsc,iou,hd95,own_grid_dsc}_mean`` and its training's.
+
+    ``scores`` holds one cell; ``training`` its figures such as train_seconds, which are passed on.
+    """
+    return {**training, **{f"test_{metric}_mean": float(scores[metric].mean()) for metric in METRICS}}
+
+
+def paired_wilcoxon(scores: pd.DataFrame, reference: str = "dwp") -> pd.DataFrame:
+    """Test ``reference`` against each other method, per n_train, over subjects; columns ``WILCOXON_COLUMNS``.
+
+    The DSC of a subject is averaged over classes and seeds, then over the splits in which both methods were
+    tested on it. The test is Wilcoxon's signed-rank test, two-sided; ``mean_difference`` is reference −
+    method; ``p_holm`` is adjusted (Holm 1979) for the comparisons made at that n_train. If no subject
+    differs, p is 1. The table is empty when ``reference`` has no scores.
+    """
+    per_split = scores.groupby(["n_train", "method", "subject", "split"])["dsc"].mean()
+    rows: list[dict[str, object]] = []
+    for n_train in sorted(set(scores["n_train"])):
+        methods = per_split[n_train].unstack("method")
+        if reference not in methods:
+            continue
+        tests = []
+        for method in ordered_methods(scores["method"]):
+            if method == reference or method not in methods:
+                continue
+            # Both orders of subtraction and averaging agree, because only shared splits are left.
+            differences = (methods[reference] - methods[method]).dropna().groupby("subject").mean()
+            statistic, p_value = _signed_rank(differences.to_numpy())
+            tests.append(
+                {
+                    "n_train": n_train,
+                    "method": method,
+                    "reference": reference,
+                    "n_subjects": len(differences),
+                    "mean_difference": differences.mean(),
+                    "statistic": statistic,
+                    "p_value": p_value,
+                }
+            )
+        adjusted = holm([float(test["p_value"]) for test in tests])
+        rows += [{**test, "p_holm": p} for test, p in zip(tests, adjusted, strict=True)]
+    return pd.DataFrame(rows, columns=WILCOXON_COLUMNS)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Adjust p-values for their number by Holm's step-down method (Scand. J. Statist. 6, 1979).
+
+    >>> holm([0.04, 0.01, 0.03])
+    [0.06, 0.03, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
+    return adjusted.tolist()
+
+
+def subject_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean DSC of each subject, worst first: a column per method, then ``mean`` over the methods.
+
+    Averaged over everything else: classes, splits, seeds and n_train. Subjects on which not every method was
+    tested are left out, because their means would not compare.
+    """
+    table = scores.groupby(["subject", "method"])["dsc"].mean().unstack("method")
+    table = table[ordered_methods(scores["method"])].dropna()
+    table["mean"] = table.mean(axis="columns")
+    return table.sort_values("mean", kind="stable").rename_axis(columns=None)
+
+
+def representative_subjects(scores: pd.DataFrame) -> dict[str, str]:
+    """Return the best, median and worst subject by mean DSC over methods; of fewer than three, fewer."""
+    worst_first = list(subject_table(scores).index)
+    if not worst_first:
+        return {}
+    places = {"best": -1, "worst": 0, "median": (len(worst_first) - 1) // 2}
+    chosen: dict[str, str] = {}
+    for what, place in places.items():
+        if worst_first[place] not in chosen.values():
+            chosen[what] = worst_first[place]
+    return {what: chosen[what] for what in ("best", "median", "worst") if what in chosen}
+
+
+def empty_predictions(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return how many predictions left out a class that is there: a row per n_train, a column per method."""
+    missed = scores.assign(missed=(scores["volume_predicted"] == 0) & (scores["volume_true"] > 0))
+    counts = missed.groupby(["method", "n_train"], sort=False)["missed"]
+    table = counts.agg(lambda column: f"{column.sum()} of {len(column)}").rename("cell").reset_index()
+    return _methods_across(table, "cell").fillna("–")
+
+
+def timing_table(timings: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean training time of a cell in seconds: a row per n_train, a column per method.
+
+    ``timings`` has a row per cell with the columns method, n_train and train_seconds.
+    """
+    means = timings.groupby(["method", "n_train"], sort=False)["train_seconds"].mean().reset_index()
+    means["cell"] = [f"{seconds:,.0f}" for seconds in means["train_seconds"]]
+    return _methods_across(means, "cell").fillna("–")
+
+
+def format_summary(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return tables under their titles as plain text for a terminal."""
+    blocks = []
+    for title, table in tables.items():
+        # The name of the index goes to the corner, so that the header takes one line and not two.
+        text = table.rename_axis(index=None, columns=table.index.name).to_string()
+        blocks.append(f"{title}\n{'─' * len(title)}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def _methods_across(table: pd.DataFrame, values: str) -> pd.DataFrame:
+    pivoted = table.pivot(index="n_train", columns="method", values=values).sort_index()
+    return pivoted[ordered_methods(table["method"])].rename_axis(columns=None)
+
+
+def _signed_rank(differences: np.ndarray) -> tuple[float, float]:
+    if not np.any(differences):
+        return 0.0, 1.0
+    result = wilcoxon(differences, alternative="two-sided")
+    return float(result.statistic), float(result.pvalue)

@@ -1,0 +1,11 @@
+"""The hooks of every run, in Kedro's order: the last one registered is called first."""
+
+from __future__ import annotations
+
+from dwp_kedro.tracking.mlflow_hook import MlflowHook
+from dwp_kedro.tracking.terminal_hook import TerminalHook
+from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
+
+__all__ = ["HOOKS", "MissingUpstreamError", "MlflowHook", "TerminalHook", "UpstreamHook"]
+
+HOOKS = (MlflowHook(), TerminalHook(), UpstreamHook())

@@ -1,0 +1,152 @@
+"""Nodes over all cells: tables, tests, figures and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+
+from dwp_kedro.evaluation.figures import (
+    dsc_against_train_size,
+    history_figure,
+    score_distribution,
+    segmentation_slices,
+)
+from dwp_kedro.evaluation.report import build_report
+from dwp_kedro.evaluation.summary import (
+    paired_wilcoxon,
+    representative_subjects,
+    summary_metrics,
+    summary_table,
+)
+from dwp_kedro.imaging.volume import Volume
+from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
+from dwp_kedro.pipelines.core import library_versions
+from dwp_kedro.pipelines.target_evaluation.cell import Cell
+from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id
+
+REFERENCE_METHOD = "dwp"
+
+
+def collect_scores(**scores: pd.DataFrame) -> pd.DataFrame:
+    """Put the scores of all cells into one table."""
+    return pd.concat(scores.values(), ignore_index=True)
+
+
+def collect_timings(**metrics: dict[str, float]) -> pd.DataFrame:
+    """List what each cell's training took; the arguments are named by cell."""
+    rows = []
+    for name, values in metrics.items():
+        method, n_train, split, seed = name.rsplit("__", 3)
+        cell = {"method": method, "n_train": int(n_train), "split": int(split), "seed": int(seed)}
+        rows.append({**cell, **{key: values[key] for key in ("train_seconds", "train_steps", "peak_memory_mb")}})
+    return pd.DataFrame(rows)
+
+
+def summarise(
+    scores: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, float]]:
+    """Make the paper's tables, mean (standard deviation over splits), the paired tests, and plain numbers."""
+    tables = [summary_table(scores, metric).reset_index() for metric in ("dsc", "iou", "hd95")]
+    return (*tables, paired_wilcoxon(scores, REFERENCE_METHOD), summary_metrics(scores))  # type: ignore[return-value]
+
+
+def draw_scores(scores: pd.DataFrame) -> tuple[go.Figure, go.Figure]:
+    """Draw DSC against train size (the paper's Fig. 4) and the spread over subjects."""
+    return dsc_against_train_size(scores), score_distribution(scores)
+
+
+def draw_curves(**histories: pd.DataFrame) -> go.Figure:
+    """Draw the training curves of all cells; the arguments are named by cell."""
+    return history_figure({name.replace("__", " "): history for name, history in histories.items()})
+
+
+def draw_segmentations(
+    scores: pd.DataFrame, volumes: Volumes, cohort: CohortParameters, cell: Cell, **predictions: Volumes
+) -> tuple[Figure, Figure]:
+    """Draw the best, the median and the worst subject with every method's contour (the paper's Fig. 6).
+
+    ``cell`` says which train size, split and seed is shown; ``predictions`` are named by method. The figure
+    comes twice: for the catalog, which keeps pictures and cannot give figures back, and for the report.
+    """
+    of_cell = scores.query(f"n_train == {cell.n_train} and split == {cell.split} and seed == {cell.seed}")
+    subjects = representative_subjects(of_cell)
+    shown = list(subjects.values())
+    some_volume = volumes[label_id(shown[0])]()
+    figure = segmentation_slices(
+        of_cell,
+        {name: _array_of(volumes[image_id(name, 0)]) for name in shown},
+        {name: _array_of(volumes[label_id(name)]) for name in shown},
+        {
+            method: {name: _array_of(loaders[name]) for name in shown}
+            for method, loaders in predictions.items()
+        },
+        subjects,
+        None if cohort.spacing == "unknown" else some_volume.spacing,
+    )
+    return figure, figure
+
+
+def write_report(
+    scores: pd.DataFrame,
+    timings: pd.DataFrame,
+    priors: pd.DataFrame,
+    size_figure: go.Figure,
+    distribution_figure: go.Figure,
+    curves_figure: go.Figure,
+    segmentation_figure: Figure,
+    manifest: pd.DataFrame,
+    cohort: CohortParameters,
+    grid: GridParameters,
+    training: TargetTrainingParameters,
+    source: CohortParameters,
+    environment: str,
+    command: str,
+) -> str:
+    """Write everything into one HTML page that opens from disk."""
+    is_phantom = cohort.reader.layout == "phantom"
+    facts = {
+        "Source": {"cohort": source.name, "description": source.description},
+        "Target": {
+            "cohort": cohort.name,
+            "description": cohort.description,
+            "subjects": str(len(manifest)),
+            "network grid": "×".join(map(str, cohort.preprocessing.grid)),
+            "voxel size": "unknown: distances and volumes are in voxels"
+            if cohort.spacing == "unknown"
+            else "from the scans, in mm",
+        },
+        "Experiment": {
+            "environment": environment,
+            "methods": ", ".join(grid.methods),
+            "training volumes": ", ".join(map(str, grid.n_train)),
+            "splits × seeds": f"{grid.n_splits} × {len(grid.seeds)}",
+            "test subjects per split": str(grid.n_test),
+            "temperature": f"{training.temperature:g}",
+        },
+    }
+    return build_report(
+        title=f"Deep weight prior transfer: {source.name} → {cohort.name}",
+        scores=scores,
+        facts=facts,
+        command=command,
+        figures={
+            "Test DSC against the number of training volumes": size_figure,
+            "Test DSC of every subject": distribution_figure,
+            "Best, median and worst subject": segmentation_figure,
+            "Training curves": curves_figure,
+        },
+        timings=timings,
+        versions=library_versions(),
+        notice="A demonstration on made-up scans. No figure on this page is evidence for anything."
+        if is_phantom
+        else None,
+        further_tables={"Priors on held-out networks, nats per kernel": priors.set_index("group")},
+    )
+
+
+def _array_of(load: Callable[[], Volume] | Volume) -> Callable[[], np.ndarray]:
+    return lambda: (load() if callable(load) else load).array

@@ -1,0 +1,21 @@
+"""Project settings of Kedro."""
+
+import os
+
+from dwp_kedro.hooks import HOOKS as _HOOKS
+from dwp_kedro.pipelines.plan import PlanHook
+
+
+def _environment_variable(name: str, default: str) -> str:
+    """Resolve ``${environment_variable:NAME,default}`` in the configuration."""
+    return os.environ.get(name) or default
+
+
+HOOKS = (PlanHook(), *_HOOKS)
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {"parameters": ["parameters*", "parameters*/**", "**/parameters*"]},
+    "custom_resolvers": {"environment_variable": _environment_variable},
+}

@@ -1,0 +1,59 @@
+"""The lines that end a run: where its results can be looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+_LOCAL_UI = "http://127.0.0.1:5000"
+
+
+def comparison_url(base_url: str, experiment_id: str, run_ids: list[str]) -> str:
+    """Return the address of MLflow's page that shows runs side by side.
+
+    >>> comparison_url("http://127.0.0.1:5000", "1", ["a", "b"])
+    'http://127.0.0.1:5000/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%221%22%5D'
+    """
+    runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (run_ids, [experiment_id]))
+    return f"{base_url.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+def closing_lines(
+    *,
+    tracking_uri: str,
+    experiment_id: str,
+    project_path: Path,
+    n_train: int | None,
+    run_ids: list[str],
+    report: Path | None,
+) -> list[str]:
+    """Return the lines that open report, Kedro-Viz, MLflow, and its comparison of methods at ``n_train``.
+
+    Args:
+        tracking_uri: MLflow's database or server.
+        experiment_id: the environment's experiment.
+        project_path: folder that the commands are typed in; paths are shown relative to it.
+        n_train: smallest train size of the run's grid cells; None if it had none.
+        run_ids: MLflow runs of the cells at ``n_train``.
+        report: the report's file, if the run has one.
+    """
+    is_server = tracking_uri.startswith(("http://", "https://"))
+    base_url = tracking_uri if is_server else _LOCAL_UI
+    lines = []
+    if report is not None:
+        lines.append(f"Report:     {_relative(report, project_path)}")
+    lines.append("Kedro-Viz:  kedro viz run")
+    if is_server:
+        lines.append(f"MLflow:     {base_url.rstrip('/')}/#/experiments/{experiment_id}")
+    else:
+        store = tracking_uri.replace(f"{project_path.as_posix()}/", "")
+        lines.append(f"MLflow:     mlflow ui --backend-store-uri {store} --port 5000")
+    if run_ids:
+        address = comparison_url(base_url, experiment_id, run_ids)
+        lines.append(f"Which method wins at n = {n_train}?  {address}")
+    return lines
+
+
+def _relative(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -1,0 +1,215 @@
+"""One ``kedro run`` in MLflow: a parent run, and a child per source network, kernel VAE and grid cell."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from dwp_kedro.tracking.curves import CurveListener, Point
+from dwp_kedro.tracking.mlflow_store import MlflowStore
+from dwp_kedro.tracking.node_state import RunningNodes
+from dwp_kedro.tracking.run_parameters import (
+    GRID_CELL,
+    child_of,
+    identity,
+    node_parameters,
+    run_name,
+    stage_of,
+)
+
+
+@dataclass
+class _Child:
+    run_id: str
+    parameters: dict[str, str]
+    waiting: dict[str, Node]
+    """Nodes of this child that are not over yet, by name."""
+    ended: bool = False
+
+
+class PipelineRun:
+    """Keeps parent and children in step with the pipeline; safe to call from any thread."""
+
+    def __init__(
+        self,
+        store: MlflowStore,
+        parent: str,
+        *,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        environment: str,
+        project_path: Path,
+        only_missing_outputs: bool,
+    ) -> None:
+        self._store = store
+        self.parent = parent
+        self._catalog = catalog
+        self._environment = environment
+        self._project_path = project_path
+        self._only_missing_outputs = only_missing_outputs
+        self._lock = threading.RLock()
+        self._children: dict[str, _Child] = {}
+        self._staged: dict[str, dict[str, Node]] = defaultdict(dict)
+        for node in pipeline.nodes:
+            if stage_of(node) is not None:
+                self._staged[child_of(node)][node.name] = node
+        self._nodes = RunningNodes()
+        self._curves: dict[str, CurveListener] = {}
+
+    def begin_node(self, node: Node, inputs: Mapping[str, Any]) -> CurveListener:
+        """Open a child run for the first node of a namespace; return the listener of the node's curves."""
+        self._nodes.begin(node)
+        run_id = self.parent
+        if stage_of(node) is not None:
+            with self._lock:
+                child = self._open_child(node)
+                run_id = child.run_id
+                new = node_parameters(inputs)
+                new = {key: value for key, value in new.items() if key not in child.parameters}
+                child.parameters |= new
+            self._store.log_parameters(run_id, new)
+        curves = CurveListener(lambda points: self._store.log_points(run_id, points))
+        with self._lock:
+            self._curves[node.name] = curves
+        return curves
+
+    def end_curves(self, node: Node) -> None:
+        """Send the last points of a node whose function returned or failed."""
+        with self._lock:
+            curves = self._curves.pop(node.name)
+        curves.flush()
+
+    def fail_node(self, node: Node) -> None:
+        """End the node's child as FAILED."""
+        self._nodes.end(node)
+        with self._lock:
+            child = self._children.get(child_of(node))
+            if child is not None:
+                self._end_child(child, "FAILED")
+
+    def output_saved(self, node: Node, name: str, value: Any) -> None:
+        """Log metrics, a checkpoint's place, tables and figures; end the node with its last output."""
+        with self._lock:
+            child = self._children.get(child_of(node))
+        run_id = self.parent if child is None else child.run_id
+        kind = name.rsplit(".", 1)[-1]
+        if kind == "metrics":
+            self._log_final(run_id, value)
+        if kind == "checkpoint":
+            self._log_checkpoint(run_id, name)
+        if stage_of(node) is None and _layer(self._catalog, name) == "reporting":
+            path = self.local_path(name)
+            if path is not None:
+                self._store.log_path(self.parent, path, name.split(".", 1)[0])
+        if self._nodes.saved(node, name):
+            self.end_node(node)
+
+    def end_node(self, node: Node) -> None:
+        """Note that a node is over; end its child as FINISHED if no other node of it is to come."""
+        self._nodes.end(node)
+        with self._lock:
+            child = self._children.get(child_of(node))
+            if child is None:
+                return
+            child.waiting.pop(node.name, None)
+            if all(self._is_skipped(other) for other in child.waiting.values()):
+                self._end_child(child, "FINISHED")
+
+    def end(self, status: str) -> None:
+        """End the parent, and whatever children are left.
+
+        After FINISHED none of them has anything to do. After FAILED, a child whose node had not ended failed
+        with it, others were KILLED. After KILLED, so were all.
+        """
+        with self._lock:
+            curves, self._curves = self._curves, {}
+            for listener in curves.values():
+                listener.flush()
+            running = self._nodes.names()
+            for child in self._children.values():
+                cut_short = status == "FAILED" and not running.intersection(child.waiting)
+                self._end_child(child, "KILLED" if cut_short else status)
+        self._store.end_run(self.parent, status)
+
+    def smallest_cells(self) -> tuple[int | None, list[str]]:
+        """Return the smallest train size in the pipeline's grid, and its cells' latest finished runs.
+
+        Cells that an earlier run finished count too: a resumed run does not repeat them.
+        """
+        sizes = {
+            child: identity(child, self._environment)["n_train"]
+            for child, nodes in self._staged.items()
+            if any(stage_of(node) == GRID_CELL for node in nodes.values())
+        }
+        numbers = {int(size) for size in sizes.values() if size.isdigit()}
+        if not numbers:
+            return None, []
+        n_train = min(numbers)
+        names = {run_name(cell) for cell, size in sizes.items() if size == str(n_train)}
+        condition = f"tags.stage = '{GRID_CELL}' and params.n_train = '{n_train}'"
+        return n_train, self._store.latest_finished(names, condition)
+
+    def local_path(self, name: str) -> Path | None:
+        """Return a dataset's path on this machine, or None if it has none or nothing is there."""
+        dataset: Any = self._catalog.get(name)
+        if getattr(dataset, "_protocol", "file") != "file" or not hasattr(dataset, "_filepath"):
+            return None
+        versioned = hasattr(dataset, "_get_load_path") and self._catalog.exists(name)
+        path = Path(str(dataset._get_load_path() if versioned else dataset._filepath))
+        path = path if path.is_absolute() else self._project_path / path
+        return path if path.exists() else None
+
+    def _open_child(self, node: Node) -> _Child:
+        key = child_of(node)
+        if key not in self._children:
+            run_id = self._store.start_run(run_name(key), {"stage": str(stage_of(node))}, parent=self.parent)
+            child = _Child(run_id, identity(key, self._environment), dict(self._staged[key]))
+            self._store.log_parameters(run_id, child.parameters)
+            self._children[key] = child
+        return self._children[key]
+
+    def _end_child(self, child: _Child, status: str) -> None:
+        if not child.ended:
+            child.ended = True
+            self._store.end_run(child.run_id, status)
+
+    def _is_skipped(self, node: Node) -> bool:
+        """Tell whether --only-missing-outputs leaves the node out; Kedro decides that after its hooks ran."""
+        return (
+            self._only_missing_outputs
+            and node.name not in self._nodes.names()
+            and bool(node.outputs)
+            and all(self._catalog.exists(name) for name in node.outputs)
+        )
+
+    def _log_final(self, run_id: str, metrics: Mapping[str, Any]) -> None:
+        timestamp = time.time_ns() // 1_000_000
+        points = [
+            Point(name, float(value), timestamp, 0)
+            for name, value in metrics.items()
+            if isinstance(value, Real)
+        ]
+        self._store.log_points(run_id, points)
+
+    def _log_checkpoint(self, run_id: str, name: str) -> None:
+        path = self.local_path(name)
+        if path is None:
+            return
+        shown = path.relative_to(self._project_path) if path.is_relative_to(self._project_path) else path
+        self._store.log_json(run_id, {"dataset": name, "path": shown.as_posix()}, "checkpoint.json")
+        self._store.set_tag(run_id, "checkpoint", shown.as_posix())
+
+
+def _layer(catalog: CatalogProtocol, name: str) -> str | None:
+    metadata = getattr(catalog.get(name), "metadata", None) or {}
+    return metadata.get("kedro-viz", {}).get("layer")

@@ -1,0 +1,215 @@
+"""The one training loop: source networks, kernel VAEs and target networks all go through it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+
+from dwp_kedro.progress import log_metrics, report_progress
+from dwp_kedro.training.seeds import make_generator
+from dwp_kedro.training.settings import Compute, Schedule
+from dwp_kedro.training.state import capture, fingerprint, read_state, restore, write_state
+
+
+class TrainingError(RuntimeError):
+    """A training cannot go on."""
+
+
+class Objective(Protocol):
+    """A module whose call on a batch gives its terms.
+
+    ``loss`` is what is minimised; ``data_term`` is what schedule and stopping read; others are logged.
+    """
+
+    def __call__(self, *batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Terms of one batch, scalars."""
+
+
+@dataclass
+class History:
+    """One entry per epoch: the optimiser step at its end and the epoch's mean of each curve."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+def make_fabric(compute: Compute) -> Fabric:
+    """Return a Fabric on one device: ``auto`` takes a GPU where torch sees one."""
+    accelerator, _, index = compute.device.partition(":")
+    devices: list[int] | int = [int(index)] if index else 1
+    return Fabric(accelerator=accelerator, devices=devices, precision=compute.precision)
+
+
+def train(
+    objective: nn.Module,
+    data: tuple[Tensor, ...],
+    *,
+    task: str,
+    batch_size: int,
+    schedule: Schedule,
+    seed: int,
+    compute: Compute,
+    l2: float = 0.0,
+) -> History:
+    """Minimise ``objective`` over ``data`` in place, with Adam, and say how it went.
+
+    An epoch is a pass over all rows of ``data`` in random order (tensors of equal length; rows are what the
+    objective is called with). Only the parameters that require a gradient move. The learning rate falls when the
+    epoch's mean *data term* stops falling, or along a cosine; nothing but ``data`` is looked at.
+
+    Where ``compute`` names a state folder, a training of this name that was killed goes on from its last saved
+    epoch, and gives on a CPU the same bits as an uninterrupted one.
+
+    Raises:
+        TrainingError: if the loss is not finite; the message names the terms and the step.
+    """
+    fabric = make_fabric(compute)
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    # The gradient of l2·Σw² is 2·l2·w: Adam's weight decay (not AdamW's) is exactly that penalty.
+    optimiser = torch.optim.Adam(parameters, lr=schedule.learning_rate, weight_decay=2 * l2)
+    settings = {"batch_size": batch_size, "schedule": schedule.as_dict(), "seed": seed, "l2": l2}
+    made_of = fingerprint({**settings, "precision": compute.precision}, data, objective)
+    module, prepared = fabric.setup(objective, optimiser)
+    rows = tuple(fabric.to_device(tensor) for tensor in data)
+    return _Run(fabric, module, prepared, schedule, task, made_of, compute).finish(rows, batch_size, seed)
+
+
+class _Run:
+    """State and steps of one training."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        module: Any,
+        optimiser: Any,
+        schedule: Schedule,
+        task: str,
+        made_of: str,
+        compute: Compute,
+    ) -> None:
+        self.fabric, self.module, self.optimiser, self.schedule = fabric, module, optimiser, schedule
+        self.task, self.made_of, self.compute = task, made_of, compute
+        folder = compute.state_folder
+        self.state_path: Path | None = None if folder is None else folder / f"{task.replace(' ', '_')}.safetensors"
+        self.scheduler: ReduceLROnPlateau | CosineAnnealingLR
+        if schedule.kind == "plateau":
+            self.scheduler = ReduceLROnPlateau(
+                optimiser.optimizer,
+                factor=schedule.factor,
+                patience=schedule.patience,
+                threshold=schedule.threshold,
+                min_lr=schedule.min_learning_rate,
+            )
+        else:
+            assert schedule.max_steps is not None
+            self.scheduler = CosineAnnealingLR(
+                optimiser.optimizer, T_max=schedule.max_steps, eta_min=schedule.min_learning_rate
+            )
+
+    def finish(self, rows: tuple[Tensor, ...], batch_size: int, seed: int) -> History:
+        """Train from the start, or from the saved state, to the end."""
+        device = self.fabric.device
+        generators = {"order": make_generator(seed, "order"), "noise": make_generator(seed, "noise", device)}
+        steps_per_epoch = math.ceil(len(rows[0]) / batch_size)
+        last_step = self.schedule.max_epochs * steps_per_epoch
+        if self.schedule.max_steps is not None:
+            last_step = min(last_step, self.schedule.max_steps)
+        history, step = self._resume(generators)
+        earlier, started, saved = history.seconds, time.monotonic(), time.monotonic()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        report_progress(self.task, step, last_step)
+        while step < last_step and not self._rate_is_exhausted():
+            order = torch.randperm(len(rows[0]), generator=generators["order"])
+            sums: dict[str, float] = {}
+            seen = 0
+            for batch in order.split(batch_size):
+                if step == last_step:
+                    break
+                terms = self._step(tuple(r[batch.to(device)] for r in rows), step, generators["noise"])
+                step += 1
+                seen += len(batch)
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value * len(batch)
+                report_progress(self.task, step, last_step, loss=terms["loss"])
+            row = {name: total / seen for name, total in sums.items()}
+            row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+            if isinstance(self.scheduler, ReduceLROnPlateau):
+                self.scheduler.step(row["data_term"])
+            history.rows.append({"step": step, **row})
+            history.seconds = earlier + time.monotonic() - started
+            log_metrics(row, step)
+            if self.state_path and time.monotonic() - saved >= self.compute.state_every_seconds:
+                self._save(generators, history, step)
+                saved = time.monotonic()
+        report_progress(self.task, last_step, last_step)
+        history.seconds = earlier + time.monotonic() - started
+        history.peak_memory_mb = _peak_memory_mb(device)
+        if self.state_path:
+            self.state_path.unlink(missing_ok=True)
+        return history
+
+    def _step(self, batch: tuple[Tensor, ...], step: int, noise: torch.Generator) -> dict[str, float]:
+        self.optimiser.zero_grad()
+        terms = self.module(*batch, step=step, generator=noise)
+        values = {name: value.item() for name, value in terms.items()}
+        if not math.isfinite(values["loss"]):
+            broken = [name for name, value in values.items() if not math.isfinite(value)]
+            raise TrainingError(
+                f"{self.task}: {', '.join(broken)} not finite at step {step}. Lower schedule.learning_rate, or "
+                "check the preprocessed volumes of the subjects trained on."
+            )
+        self.fabric.backward(terms["loss"])
+        self.optimiser.step()
+        if isinstance(self.scheduler, CosineAnnealingLR):
+            self.scheduler.step()
+        return values
+
+    def _rate_is_exhausted(self) -> bool:
+        if self.schedule.kind == "cosine":
+            return False
+        return self.optimiser.param_groups[0]["lr"] <= self.schedule.min_learning_rate * (1 + 1e-9)
+
+    def _resume(self, generators: dict[str, torch.Generator]) -> tuple[History, int]:
+        state = None if self.state_path is None else read_state(self.state_path, self.made_of)
+        if state is None:
+            return History(), 0
+        restore(state, self.module.module, self.optimiser.optimizer, generators)
+        progress = state.progress
+        self.scheduler.load_state_dict(progress["scheduler"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = progress["learning_rate"]
+        return History(progress["history"], progress["seconds"]), progress["step"]
+
+    def _save(self, generators: dict[str, torch.Generator], history: History, step: int) -> None:
+        assert self.state_path is not None
+        progress = {
+            "step": step,
+            "history": history.rows,
+            "seconds": history.seconds,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if _is_plain(v)},
+        }
+        state = capture(self.module.module, self.optimiser.optimizer, generators, progress)
+        write_state(state, self.state_path, self.made_of)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str | list | None)
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Peak memory: of the GPU since the training began, or of the whole process on a CPU; MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

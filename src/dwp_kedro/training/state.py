@@ -1,0 +1,90 @@
+"""The state of an unfinished training on disk, so that a killed one goes on where it was.
+
+One safetensors file holds weights, optimiser moments and generators as tensors, and the rest as JSON. It is written
+under another name and renamed, so a half-written one never counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a training needs to go on, bit for bit on a CPU."""
+
+    tensors: dict[str, Tensor]
+    progress: dict[str, Any]
+
+
+def fingerprint(settings: dict[str, Any], data: tuple[Tensor, ...], module: nn.Module) -> str:
+    """Hash of what a training is made of: settings, data and starting weights."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for tensor in (*data, *module.state_dict().values()):
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def capture(
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generators: dict[str, torch.Generator],
+    progress: dict[str, Any],
+) -> State:
+    """Collect the state of a training between two epochs."""
+    tensors = {f"module/{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
+    tensors |= {f"generator/{name}": generator.get_state() for name, generator in generators.items()}
+    return State(tensors, progress)
+
+
+def restore(
+    state: State,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generators: dict[str, torch.Generator],
+) -> None:
+    """Put a captured state back."""
+    module.load_state_dict(_part(state, "module/"))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in _part(state, "optimiser/").items():
+        index, name = key.split("/")
+        moments.setdefault(int(index), {})[name] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+    for name, generator in generators.items():
+        generator.set_state(state.tensors[f"generator/{name}"].cpu())
+
+
+def write_state(state: State, path: Path, made_of: str) -> None:
+    """Write a state whole or not at all; ``made_of`` is the training's fingerprint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".writing")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    save_file(tensors, temporary, metadata={"made_of": made_of, "progress": json.dumps(state.progress)})
+    os.replace(temporary, path)
+
+
+def read_state(path: Path, made_of: str) -> State | None:
+    """Read the state at ``path``; None if there is none, or one of another training."""
+    if not path.exists():
+        return None
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        if metadata["made_of"] != made_of:
+            return None
+        return State({name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["progress"]))  # noqa: SIM118
+
+
+def _part(state: State, prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from dwp_kedro.tracking.comparison import closing_lines, comparison_url
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1:5000", "https://mlflow.lab.org/team/"])
+def test_address_carries_runs_and_experiment(base: str):
+    url = urlsplit(comparison_url(base, "7", ["a1", "b2"]))
+    page, _, query = url.fragment.partition("?")
+    assert page == "/compare-runs"
+    values = {key: json.loads(texts[0]) for key, texts in parse_qs(query).items()}
+    assert values == {"runs": ["a1", "b2"], "experiments": ["7"]}
+    assert f"{url.scheme}://{url.netloc}{url.path}" == base.rstrip("/") + "/"
+
+
+def test_closing_lines_of_a_local_run():
+    lines = closing_lines(
+        tracking_uri="sqlite:////home/me/dwp/mlflow.db",
+        experiment_id="1",
+        project_path=Path("/home/me/dwp"),
+        n_train=5,
+        run_ids=["a"],
+        report=Path("/home/me/dwp/data/08_reporting/report.html"),
+    )
+    assert lines == [
+        "Report:     data/08_reporting/report.html",
+        "Kedro-Viz:  kedro viz run",
+        "MLflow:     mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000",
+        f"Which method wins at n = 5?  {comparison_url('http://127.0.0.1:5000', '1', ['a'])}",
+    ]
+
+
+def test_closing_lines_of_a_run_without_cells_on_a_server():
+    lines = closing_lines(
+        tracking_uri="https://mlflow.lab.org",
+        experiment_id="3",
+        project_path=Path("/home/me/dwp"),
+        n_train=None,
+        run_ids=[],
+        report=None,
+    )
+    assert lines == ["Kedro-Viz:  kedro viz run", "MLflow:     https://mlflow.lab.org/#/experiments/3"]

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline, node, pipeline
+from kedro.runner import SequentialRunner, ThreadRunner
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from dwp_kedro import progress
+from dwp_kedro.parameters import SegmentationTraining
+from dwp_kedro.tracking.mlflow_hook import MlflowHook
+from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
+
+N_STEPS = 20
+METHODS = ("dwp", "ri")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder, and so one database, for all tests: making one takes seconds. Each has its environment."""
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture(scope="module")
+def client(project: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project}/mlflow.db")
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def runs_of(client: MlflowClient, environment: str) -> tuple[list[Run], dict[str, Run]]:
+    """Parents, and children by name."""
+    experiment = client.get_experiment_by_name(f"dwp-kedro/{environment}")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return parents, {run.info.run_name: run for run in runs if run not in parents}
+
+
+def cell_name(method: str, n_train: int = 5) -> str:
+    return f"target_evaluation.{method}.n{n_train}_split0_seed0"
+
+
+def make_train(method: str, meet: Callable[[], Any] = lambda: None) -> Callable[..., dict[str, Any]]:
+    offset = 1000.0 * METHODS.index(method)
+
+    def train(training: SegmentationTraining) -> dict[str, Any]:
+        for step in range(N_STEPS):
+            meet()
+            progress.log_metrics({"loss": offset + step, "learning_rate": 0.1}, step)
+        return {"weights": method}
+
+    return train
+
+
+def score(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    return {"test_dsc_mean": 0.25 if checkpoint["weights"] == "dwp" else 0.75, "unit": "mm"}
+
+
+def fail(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError("out of memory")
+
+
+def cell(method: str, n_train: int = 5, train: Any = None, score: Any = score) -> Pipeline:
+    nodes = [
+        node(train or make_train(method), "params:training", "checkpoint", name="train"),
+        node(score, "checkpoint", "metrics", name="score"),
+    ]
+    return pipeline(
+        nodes,
+        namespace=cell_name(method, n_train),
+        parameters={"params:training": "params:target_evaluation.training"},
+        tags=["stage.grid_cell"],
+    )
+
+
+def summarise(*metrics: dict[str, Any]) -> tuple[dict[str, float], dict[str, float], str]:
+    return {"dwp_n5_dsc_mean": metrics[0]["test_dsc_mean"]}, {"rows": len(metrics)}, "report"
+
+
+def grid(*cells: Pipeline, names: list[str]) -> Pipeline:
+    outputs = [f"target_evaluation.{name}" for name in ("metrics", "summary_dsc", "report")]
+    summary = node(summarise, [f"{name}.metrics" for name in names], outputs, name="summarise")
+    return sum(cells, Pipeline([])) + Pipeline([summary])
+
+
+def make_catalog(folder: Path) -> DataCatalog:
+    def json_file(name: str, layer: str) -> dict[str, Any]:
+        metadata = {"kedro-viz": {"layer": layer}}
+        return {"type": "json.JSONDataset", "filepath": f"{folder}/{name}.json", "metadata": metadata}
+
+    catalog = DataCatalog.from_config(
+        {
+            "{cell}.checkpoint": json_file("{cell}/checkpoint", "models"),
+            "{cell}.metrics": json_file("{cell}/metrics", "model_output"),
+            "target_evaluation.summary_dsc": json_file("summary_dsc", "reporting"),
+            "target_evaluation.report": json_file("report", "reporting"),
+        }
+    )
+    catalog["params:target_evaluation.training"] = SegmentationTraining(batch_size=3)
+    return catalog
+
+
+@pytest.mark.parametrize("runner", [SequentialRunner, ThreadRunner])
+def test_a_run_and_its_children(
+    project: Path, client: MlflowClient, run_pipeline: Any, runner: Any, capsys: pytest.CaptureFixture[str]
+):
+    environment = runner.__name__
+    # In threads, both trainings wait for each other at each step: any cross-talk would show in the curves.
+    meet = threading.Barrier(2, timeout=30).wait if runner is ThreadRunner else lambda: None
+    whole = grid(
+        *(cell(method, train=make_train(method, meet)) for method in METHODS),
+        names=[cell_name(method) for method in METHODS],
+    )
+    run_pipeline(whole, make_catalog(project / environment), (MlflowHook(),), project, environment, runner())
+
+    (parent,), children = runs_of(client, environment)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics == {"dwp_n5_dsc_mean": 0.25}
+    assert parent.data.tags["environment"] == environment
+    assert parent.data.params["runtime_params"] == "{'n': 1}"
+    assert set(children) == {"dwp.n5_split0_seed0", "ri.n5_split0_seed0"}
+    artifacts = client.list_artifacts(parent.info.run_id, "target_evaluation")
+    assert {item.path.rsplit("/", 1)[-1] for item in artifacts} == {"summary_dsc.json", "report.json"}
+
+    for index, method in enumerate(METHODS):
+        child = children[f"{method}.n5_split0_seed0"]
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.tags["stage"] == "grid_cell"
+        assert child.data.metrics["test_dsc_mean"] == (0.25, 0.75)[index]
+        history = client.get_metric_history(child.info.run_id, "loss")
+        assert sorted((point.step, point.value) for point in history) == [
+            (step, 1000.0 * index + step) for step in range(N_STEPS)
+        ]
+        path = client.download_artifacts(child.info.run_id, "checkpoint.json")
+        assert f"{environment}/{cell_name(method)}/checkpoint.json" in Path(path).read_text()
+
+    run_ids = [children[f"{method}.n5_split0_seed0"].info.run_id for method in METHODS]
+    printed = capsys.readouterr().out
+    assert "Which method wins at n = 5?" in printed
+    assert "%2C".join(f"%22{run_id}%22" for run_id in run_ids) in printed
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000" in printed
+
+
+def test_all_children_have_the_same_keys(project: Path, client: MlflowClient, run_pipeline: Any):
+    source = pipeline(
+        [node(make_train("dwp"), "params:training", "checkpoint", name="train")],
+        namespace="source_training.whole_3",
+        parameters={"params:training": "params:target_evaluation.training"},
+        tags=["stage.source_network"],
+    )
+    group = pipeline(
+        [node(make_train("dwp"), "params:training", "checkpoint", name="train")],
+        namespace="prior_learning.group_7",
+        parameters={"params:training": "params:target_evaluation.training"},
+        tags=["stage.kernel_vae"],
+    )
+    run_pipeline(
+        source + group + cell("dwp", 10), make_catalog(project / "keys"), (MlflowHook(),), project, "keys"
+    )
+    _, children = runs_of(client, "keys")
+    identities = {
+        name: {key: value for key, value in run.data.params.items() if not key.startswith("training.")}
+        for name, run in children.items()
+    }
+    absent = dict.fromkeys(("method", "n_train", "split", "seed", "network", "group"), "-")
+    absent["environment"] = "keys"
+    assert identities == {
+        "whole_3": absent | {"seed": "3"},
+        "group_7": absent | {"group": "7"},
+        "dwp.n10_split0_seed0": absent | {"method": "dwp", "n_train": "10", "split": "0", "seed": "0"},
+    }
+    assert {run.data.params["training.batch_size"] for run in children.values()} == {"3"}
+    assert {run.data.params["training.schedule.learning_rate"] for run in children.values()} == {"0.001"}
+
+
+def test_a_failed_node_fails_its_child_and_the_parent(project: Path, client: MlflowClient, run_pipeline: Any):
+    whole = grid(cell("dwp", score=fail), names=[cell_name("dwp")])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_pipeline(whole, make_catalog(project / "failed"), (MlflowHook(),), project, "failed")
+    (parent,), children = runs_of(client, "failed")
+    assert parent.info.status == "FAILED"
+    child = children["dwp.n5_split0_seed0"]
+    assert child.info.status == "FAILED"
+    assert child.data.metrics["loss"] == N_STEPS - 1
+
+
+def test_resuming_records_what_still_runs_and_compares_all(
+    project: Path, client: MlflowClient, run_pipeline: Any, capsys: pytest.CaptureFixture[str]
+):
+    catalog = make_catalog(project / "resumed")
+    names = [cell_name(method) for method in METHODS]
+    broken = grid(cell("dwp"), cell("ri", score=fail), names=names)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_pipeline(broken, catalog, (MlflowHook(),), project, "resumed")
+    _, before = runs_of(client, "resumed")
+    first_dwp = before["dwp.n5_split0_seed0"]
+    assert first_dwp.info.status == "FINISHED"
+    capsys.readouterr()
+
+    whole = grid(cell("dwp"), cell("ri"), names=names)
+    run_pipeline(whole, catalog, (MlflowHook(),), project, "resumed", only_missing_outputs=True)
+    parents, _ = runs_of(client, "resumed")
+    newest = max(parents, key=lambda run: run.info.start_time)
+    assert newest.info.status == "FINISHED"
+    new = client.search_runs(
+        [newest.info.experiment_id], f"tags.`mlflow.parentRunId` = '{newest.info.run_id}'"
+    )
+    # The training of ri and all of dwp were on disk: only ri's scoring was left.
+    assert [(run.info.run_name, run.info.status) for run in new] == [("ri.n5_split0_seed0", "FINISHED")]
+    printed = capsys.readouterr().out
+    assert first_dwp.info.run_id in printed
+    assert new[0].info.run_id in printed
+
+
+def test_interrupted_run_is_killed(project: Path, client: MlflowClient, run_pipeline: Any):
+    def interrupted(training: SegmentationTraining) -> None:
+        progress.log_metrics({"loss": 4.0}, 0)
+        raise KeyboardInterrupt
+
+    hook = MlflowHook()
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(
+            cell("dwp", train=interrupted), make_catalog(project / "killed"), (hook,), project, "killed"
+        )
+    hook._end("KILLED")  # What Python calls at exit.
+    (parent,), children = runs_of(client, "killed")
+    assert parent.info.status == "KILLED"
+    assert children["dwp.n5_split0_seed0"].info.status == "KILLED"
+    assert children["dwp.n5_split0_seed0"].data.metrics["loss"] == 4.0
+    progress.log_metrics({"loss": 5.0}, 1)  # Nobody listens any more.
+    run = client.get_run(children["dwp.n5_split0_seed0"].info.run_id)
+    assert run.data.metrics["loss"] == 4.0
+
+
+def test_runs_of_dead_processes_are_ended(project: Path, client: MlflowClient):
+    store = MlflowStore(project, "dwp-kedro/dead")
+    alive = store.start_run("alive", {})
+    finished = store.start_run("finished", {})
+    store.end_run(finished, "FINISHED")
+    gone = store.start_run("gone", {})
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    store.set_tag(gone, "process_id", str(process.pid))
+    reused = store.start_run("its process id belongs to a younger process", {})
+    store.set_tag(reused, "process_started", repr(psutil.Process().create_time() - 60))
+    elsewhere = store.start_run("elsewhere", {})
+    store.set_tag(elsewhere, "process_host", "another machine")
+    store.set_tag(elsewhere, "process_id", str(process.pid))
+
+    assert set(store.end_dead_runs()) == {gone, reused}
+    status = {
+        run_id: client.get_run(run_id).info.status for run_id in (alive, finished, gone, reused, elsewhere)
+    }
+    assert status == {
+        alive: "RUNNING", finished: "FINISHED", gone: "FAILED", reused: "FAILED", elsewhere: "RUNNING"
+    }  # fmt: skip
+
+
+def test_system_metrics(
+    project: Path, client: MlflowClient, run_pipeline: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    waited = Pipeline([node(lambda: threading.Event().wait(0.5), None, "waited", name="wait")])
+    run_pipeline(waited, DataCatalog(), (MlflowHook(),), project, "system")
+    (parent,), _ = runs_of(client, "system")
+    assert parent.data.metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def test_unreachable_server_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9.*\n.*MLFLOW_TRACKING_URI"):
+        MlflowStore(tmp_path, "dwp-kedro/base")

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline, node
+
+from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
+
+
+def join(*values: Any) -> str:
+    return "joined"
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> DataCatalog:
+    catalog = DataCatalog.from_config(
+        {"{name}": {"type": "json.JSONDataset", "filepath": f"{tmp_path}/{{name}}.json"}}
+    )
+    catalog["params:target_evaluation.training"] = 1
+    return catalog
+
+
+def test_all_missing_inputs_and_their_commands_in_one_error(
+    tmp_path: Path, catalog: DataCatalog, run_pipeline: Any
+):
+    inputs = [f"source_training.network_{i}.checkpoint" for i in range(10)] + ["prior_learning.prior"]
+    catalog.save("source_training.network_0.checkpoint", {})
+    evaluation = Pipeline(
+        [
+            node(join, [*inputs, "params:target_evaluation.training"], "target_evaluation.inner", name="a"),
+            node(join, "target_evaluation.inner", "target_evaluation.scores", name="b"),
+        ]
+    )
+    with pytest.raises(MissingUpstreamError) as caught:
+        run_pipeline(evaluation, catalog, (UpstreamHook(),), tmp_path, "ms_to_brats18")
+    assert str(caught.value).splitlines() == [
+        "This run needs 10 dataset(s) that do not exist:",
+        "  prior_learning.prior",
+        *[f"  source_training.network_{i}.checkpoint" for i in range(1, 8)],
+        "  … and 2 more",
+        "Make them first:",
+        "  kedro run --pipelines prior_learning --env ms_to_brats18",
+        "  kedro run --pipelines source_training --env ms_to_brats18",
+    ]
+
+
+def test_inputs_on_disk_are_enough(tmp_path: Path, catalog: DataCatalog, run_pipeline: Any):
+    catalog.save("prior_learning.prior", {"any": 1})
+    evaluation = Pipeline([node(join, "prior_learning.prior", "target_evaluation.scores", name="a")])
+    run_pipeline(evaluation, catalog, (UpstreamHook(),), tmp_path)
+    assert catalog.load("target_evaluation.scores") == "joined"
+
+
+def test_what_a_finished_node_read_is_not_needed_to_resume(
+    tmp_path: Path, catalog: DataCatalog, run_pipeline: Any
+):
+    catalog.save("prior_learning.prior", {"any": 1})
+    chain = Pipeline(
+        [
+            node(join, "source_training.deleted", "prior_learning.prior", name="a"),
+            node(join, "prior_learning.prior", "target_evaluation.scores", name="b"),
+        ]
+    )
+    run_pipeline(chain, catalog, (UpstreamHook(),), tmp_path, only_missing_outputs=True)
+    with pytest.raises(MissingUpstreamError, match=r"source_training\.deleted"):
+        run_pipeline(chain, catalog, (UpstreamHook(),), tmp_path)
