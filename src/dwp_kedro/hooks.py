@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
+from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
+from dwp_kedro.tracking.summary_hook import SummaryHook
 from dwp_kedro.tracking.terminal_hook import TerminalHook
 from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
 
-__all__ = ["HOOKS", "MissingUpstreamError", "MlflowHook", "TerminalHook", "UpstreamHook"]
+__all__ = [
+    "HOOKS",
+    "MissingUpstreamError",
+    "MlflowHook",
+    "StaleSummaryHook",
+    "SummaryHook",
+    "TerminalHook",
+    "UpstreamHook",
+]
 
-HOOKS = (MlflowHook(), TerminalHook(), UpstreamHook())
+HOOKS = (MlflowHook(), SummaryHook(), TerminalHook(), UpstreamHook(), StaleSummaryHook())

@@ -220,6 +220,8 @@ def test_resuming_records_what_still_runs_and_compares_all(
     )
     # The training of ri and all of dwp were on disk: only ri's scoring was left.
     assert [(run.info.run_name, run.info.status) for run in new] == [("ri.n5_split0_seed0", "FINISHED")]
+    assert new[0].data.params == before["ri.n5_split0_seed0"].data.params
+    assert new[0].data.params["training.batch_size"] == "3"
     printed = capsys.readouterr().out
     assert first_dwp.info.run_id in printed
     assert new[0].info.run_id in printed

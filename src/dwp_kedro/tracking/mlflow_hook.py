@@ -70,10 +70,10 @@ class MlflowHook:
         store.monitor_system(parent)
 
     @hook_impl(trylast=True)
-    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
+    def before_node_run(self, node: Node) -> None:
         """Listen to the node: Kedro calls this in the thread, and so in the context, that runs it."""
         if self._run is not None:
-            self._token.set(progress.add_listener(self._run.begin_node(node, inputs)))
+            self._token.set(progress.add_listener(self._run.begin_node(node)))
 
     @hook_impl(tryfirst=True)
     def after_node_run(self, node: Node) -> None:

@@ -31,7 +31,6 @@ from dwp_kedro.tracking.run_parameters import (
 @dataclass
 class _Child:
     run_id: str
-    parameters: dict[str, str]
     waiting: dict[str, Node]
     """Nodes of this child that are not over yet, by name."""
     ended: bool = False
@@ -66,18 +65,13 @@ class PipelineRun:
         self._nodes = RunningNodes()
         self._curves: dict[str, CurveListener] = {}
 
-    def begin_node(self, node: Node, inputs: Mapping[str, Any]) -> CurveListener:
+    def begin_node(self, node: Node) -> CurveListener:
         """Open a child run for the first node of a namespace; return the listener of the node's curves."""
         self._nodes.begin(node)
         run_id = self.parent
         if stage_of(node) is not None:
             with self._lock:
-                child = self._open_child(node)
-                run_id = child.run_id
-                new = node_parameters(inputs)
-                new = {key: value for key, value in new.items() if key not in child.parameters}
-                child.parameters |= new
-            self._store.log_parameters(run_id, new)
+                run_id = self._open_child(node).run_id
         curves = CurveListener(lambda points: self._store.log_points(run_id, points))
         with self._lock:
             self._curves[node.name] = curves
@@ -173,10 +167,16 @@ class PipelineRun:
         key = child_of(node)
         if key not in self._children:
             run_id = self._store.start_run(run_name(key), {"stage": str(stage_of(node))}, parent=self.parent)
-            child = _Child(run_id, identity(key, self._environment), dict(self._staged[key]))
-            self._store.log_parameters(run_id, child.parameters)
-            self._children[key] = child
+            # Of all its nodes, also those that a resumed run skips: every child of a stage has the same keys.
+            names = {name for other in self._staged[key].values() for name in other.inputs}
+            inputs = {name: self._load(name) for name in sorted(names) if name.startswith("params:")}
+            self._store.log_parameters(run_id, node_parameters(inputs) | identity(key, self._environment))
+            self._children[key] = _Child(run_id, dict(self._staged[key]))
         return self._children[key]
+
+    def _load(self, name: str) -> Any:
+        dataset: Any = self._catalog.get(name)  # Not catalog.load, which would log it as the run's own doing.
+        return dataset.load()
 
     def _end_child(self, child: _Child, status: str) -> None:
         if not child.ended:

@@ -57,7 +57,7 @@ def identity(child: str, environment: str) -> dict[str, str]:
 
 
 def node_parameters(inputs: Mapping[str, Any]) -> dict[str, str]:
-    """Flatten a node's ``params:`` inputs under the last part of their names.
+    """Flatten the ``params:`` inputs of nodes under the last part of their names.
 
     ``params:target_evaluation.training`` gives ``training.batch_size``, ``training.schedule.kind`` and so on.
     Two inputs with the same last part keep their whole names.

@@ -152,7 +152,8 @@ class _Run:
             if self.state_path and time.monotonic() - saved >= self.compute.state_every_seconds:
                 self._save(generators, history, step)
                 saved = time.monotonic()
-        report_progress(self.task, last_step, last_step)
+        if step < last_step:  # the learning rate was exhausted first
+            report_progress(self.task, last_step, last_step)
         history.seconds = earlier + time.monotonic() - started
         history.peak_memory_mb = _peak_memory_mb(device)
         if self.state_path:

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+
+from dwp_kedro.bayes.elbo import gaussian_entropy, kl_bound, warmed_up
+from dwp_kedro.bayes.groups import kernel_groups
+from dwp_kedro.bayes.posterior import BayesianNetwork
+from dwp_kedro.bayes.priors import DeepWeightPrior, KernelPrior, gaussian_log_density, vae_terms
+from dwp_kedro.networks import KernelVAE, UNet3D
+from dwp_kedro.networks.kernel_vae import initialise_vae
+
+
+def _vae(seed: int = 0, literal_heads: bool = False) -> KernelVAE:
+    vae = KernelVAE(literal_heads=literal_heads)
+    initialise_vae(vae, torch.Generator().manual_seed(seed))
+    return vae
+
+
+def test_terms_and_gradients_equal_the_reference(shared_vectors):
+    v = {k: t.double() for k, t in load_file(shared_vectors / "kernel_vae.safetensors").items()}
+    vae = KernelVAE(literal_heads=True).double()
+    ours = {
+        "encode.0": vae.encoder["conv_1"],
+        "encode.3": vae.encoder["conv_2"],
+        "encode.6": vae.encoder["conv_3"],
+        "latent_mean": vae.encoder["latent_mean"],
+        "latent_log_variance": vae.encoder["latent_log_variance"],
+        "linear": vae.decoder["linear"],
+        "decode.0": vae.decoder["conv_1"],
+        "decode.2": vae.decoder["conv_2"],
+        "decode.4": vae.decoder["conv_3"],
+        "decode.6": vae.decoder["conv_4"],
+        "reconstruction_mean.0": vae.decoder["mean"],
+        "reconstruction_log_variance.0": vae.decoder["log_variance"],
+    }
+    for name, layer in ours.items():
+        layer.load_state_dict({k: v[f"weight/{name}.{k}"] for k in ("weight", "bias")})
+    mean = v["posterior_mean"].flatten(1).requires_grad_()
+    log_variance = v["posterior_log_variance"].flatten(1).requires_grad_()
+    kernels = mean + (0.5 * log_variance).exp() * v["weight_noise"].flatten(1)
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(kernels, v["kernel_sample"].flatten(1), **close)
+    for found, expected in zip(vae.encode(kernels), ("latent_mean", "latent_log_variance"), strict=True):
+        torch.testing.assert_close(found, v[expected], **close)
+    for found, expected in zip(
+        vae.decode(v["latent_sample"]), ("reconstruction_mean", "reconstruction_log_variance"), strict=True
+    ):
+        torch.testing.assert_close(found, v[expected].flatten(1), **close)
+    latent_kl, log_likelihood = vae_terms(vae, kernels, v["latent_noise"])
+    torch.testing.assert_close(gaussian_entropy(log_variance), v["entropy"], **close)
+    torch.testing.assert_close(latent_kl.sum(1), v["latent_kl"], **close)
+    torch.testing.assert_close(log_likelihood, v["log_likelihood"], **close)
+    bound = DeepWeightPrior(vae, 1.0).bound(kernels, v["latent_noise"]) - gaussian_entropy(log_variance)
+    torch.testing.assert_close(bound, v["kl_bound"], **close)
+    bound.sum().backward()
+    gradients = {
+        "gradient_posterior_mean": mean.grad,
+        "gradient_posterior_log_variance": log_variance.grad,
+        "gradient_encoder_first_conv": vae.encoder["conv_1"].weight.grad,
+    }
+    for name, gradient in gradients.items():
+        expected = v[name].flatten(1)
+        assert gradient is not None
+        torch.testing.assert_close(gradient.flatten(1), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+class _LinearGaussianVAE(nn.Module):
+    """p(w|z) = N(Az, s²I) with orthogonal columns of A, so that the exact r(z|w) is a diagonal Gaussian."""
+
+    latent_dim = 3
+
+    def __init__(self, shift: float = 0.0, uses_latent: bool = True) -> None:
+        super().__init__()
+        basis = torch.linalg.qr(torch.randn(27, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+        self.columns = basis * torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64) * uses_latent
+        self.noise, self.shift = 0.7, shift
+
+    def encode(self, kernels):
+        precision = 1 + self.columns.square().sum(0) / self.noise**2
+        mean = kernels @ self.columns / self.noise**2 / precision + self.shift
+        return mean, (-precision.log()).expand_as(mean)
+
+    def decode(self, latent):
+        mean = latent @ self.columns.T
+        return mean, torch.full_like(mean, 2 * math.log(self.noise))
+
+    @property
+    def marginal(self):
+        covariance = self.columns @ self.columns.T + self.noise**2 * torch.eye(27, dtype=torch.float64)
+        return MultivariateNormal(torch.zeros(27, dtype=torch.float64), covariance)
+
+
+def _estimates(vae, n: int = 20_000):
+    """Monte-Carlo estimates of the KL bound for one Gaussian q, and the exact KL(q ‖ p)."""
+    generator = torch.Generator().manual_seed(1)
+    mean = torch.randn(27, generator=generator, dtype=torch.float64)
+    log_variance = torch.randn(27, generator=generator, dtype=torch.float64) - 2
+    prior = DeepWeightPrior(vae, 1.0)  # type: ignore[arg-type]
+    cross_entropy = prior.cross_entropy(mean.expand(n, -1), log_variance.expand(n, -1), generator)
+    q = MultivariateNormal(mean, torch.diag(log_variance.exp()))
+    return cross_entropy - gaussian_entropy(log_variance), kl_divergence(q, vae.marginal).item()
+
+
+def test_the_bound_is_the_kl_where_the_encoder_is_exact():
+    estimates, exact = _estimates(_LinearGaussianVAE())
+    standard_error = estimates.std().item() / len(estimates) ** 0.5
+    assert abs(estimates.mean().item() - exact) < 4 * standard_error
+
+
+def test_the_bound_exceeds_the_kl_with_any_other_encoder():
+    shift = 0.5
+    estimates, exact = _estimates(_LinearGaussianVAE(shift=shift))
+    vae = _LinearGaussianVAE()
+    precision = 1 + vae.columns.square().sum(0) / vae.noise**2
+    gap = 0.5 * (shift**2 * precision).sum().item()  # KL(r ‖ exact r)
+    standard_error = estimates.std().item() / len(estimates) ** 0.5
+    assert abs(estimates.mean().item() - exact - gap) < 4 * standard_error
+    assert estimates.mean().item() > exact + 4 * standard_error
+
+
+def test_a_decoder_that_ignores_the_latent_leaves_the_encoders_kl():
+    shift = 0.5
+    estimates, exact = _estimates(_LinearGaussianVAE(shift=shift, uses_latent=False))
+    r = Independent(Normal(torch.full((3,), shift), torch.ones(3)), 1)
+    latent_kl = kl_divergence(r, Independent(Normal(torch.zeros(3), torch.ones(3)), 1)).item()
+    standard_error = estimates.std().item() / len(estimates) ** 0.5
+    assert abs(estimates.mean().item() - exact - latent_kl) < 4 * standard_error
+
+
+def test_scaling_kernels_and_prior_together_leaves_the_kl_unchanged():
+    vae, s = _vae().double(), 0.013
+    mean, log_variance = torch.randn(40, 27).double(), torch.randn(40, 27).double()
+    bounds = []
+    for scale in (1.0, s):
+        generator = torch.Generator().manual_seed(5)
+        shifted = log_variance + 2 * math.log(scale)
+        cross = DeepWeightPrior(vae, scale).cross_entropy(scale * mean, shifted, generator)
+        bounds.append(cross - gaussian_entropy(shifted))
+    torch.testing.assert_close(bounds[0], bounds[1])
+
+
+def test_log_density_of_a_raw_kernel_is_that_of_the_unit_one_less_27_log_scale():
+    vae, s = _vae().double(), 0.02
+    unit, noise = torch.randn(30, 27).double(), torch.randn(30, 6).double()
+    raw = DeepWeightPrior(vae, s).bound(s * unit, noise)
+    torch.testing.assert_close(-raw, -DeepWeightPrior(vae, 1.0).bound(unit, noise) - 27 * math.log(s))
+
+
+def test_gaussian_log_density_matches_torch():
+    x, mean, log_variance = torch.randn(3, 5, 27).unbind()
+    expected = Normal(mean, (0.5 * log_variance).exp()).log_prob(x).sum(1)
+    torch.testing.assert_close(gaussian_log_density(x, mean, log_variance), expected)
+
+
+def _small_posterior() -> BayesianNetwork:
+    network = UNet3D(channels=(2, 3, 3, 4))
+    groups = kernel_groups(network, 1)
+    return BayesianNetwork(network, groups, {group.name: 0.05 for group in groups})
+
+
+def test_gradients_flow_where_they_must_and_nowhere_else():
+    posterior = _small_posterior()
+    priors = {group.name: DeepWeightPrior(_vae(), 0.1) for group in posterior.groups}
+    for prior in priors.values():
+        prior.freeze(train_encoder=True)
+    kl_bound(posterior, priors, torch.Generator().manual_seed(0)).backward()
+    for name, parameter in posterior.named_parameters():
+        touched = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        assert touched == name.endswith((".mean", ".raw_log_variance")), name
+    for prior in priors.values():
+        assert all(p.grad is None for p in prior.vae.decoder.parameters())
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in prior.vae.encoder.parameters())
+
+
+def test_a_random_subset_of_kernels_is_unbiased():
+    class KnownPrior(KernelPrior):
+        def cross_entropy(self, mean, log_variance, generator):
+            return mean.square().sum(1)
+
+        def sample(self, n, generator):
+            raise AssertionError
+
+    posterior = _small_posterior()
+    priors = {group.name: KnownPrior() for group in posterior.groups}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        exact = kl_bound(posterior, priors, generator).item()
+        draws = torch.stack([kl_bound(posterior, priors, generator, 0.2) for _ in range(2000)])
+    by_hand = sum(m.square().sum() - gaussian_entropy(v).sum() for m, v in map(posterior.kernels, posterior.groups))
+    assert exact == pytest.approx(by_hand.item(), rel=1e-5)
+    assert draws.std() > 0
+    assert abs(draws.mean().item() - exact) < 4 * draws.std().item() / len(draws) ** 0.5
+
+
+def test_a_group_without_prior_is_named():
+    posterior = _small_posterior()
+    priors = {g.name: DeepWeightPrior(_vae(), 0.1) for g in posterior.groups if g.name != "group_4"}
+    with pytest.raises(ValueError, match="group_4"):
+        kl_bound(posterior, priors, torch.Generator())
+
+
+def test_warm_up_rises_linearly_to_the_temperature():
+    assert [warmed_up(0.5, step, 10) for step in (0, 5, 10, 99)] == [0, 0.25, 0.5, 0.5]
+    assert warmed_up(0.5, 0, 0) == 0.5

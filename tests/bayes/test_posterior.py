@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dwp_kedro.bayes.groups import KernelGroup, kernel_groups
+from dwp_kedro.bayes.posterior import BayesianConv3d, BayesianNetwork
+from dwp_kedro.networks import UNet3D
+from dwp_kedro.networks.unet import initialise_he
+
+
+def _posterior(sigma: float = 0.05) -> tuple[UNet3D, BayesianNetwork]:
+    network = UNet3D(channels=(2, 3, 3, 4))
+    initialise_he(network, torch.Generator().manual_seed(0))
+    groups = kernel_groups(network, 1)
+    return network, BayesianNetwork(network, groups, {group.name: sigma for group in groups})
+
+
+def test_prediction_at_the_mean_equals_the_plain_network_exactly():
+    network, posterior = _posterior()
+    x = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(posterior(x), network(x))
+
+
+def test_a_weight_sample_is_shared_by_the_batch_and_gone_afterwards():
+    _, posterior = _posterior()
+    x = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1)).expand(2, -1, -1, -1, -1)
+    plain = posterior(x)
+    with posterior.weight_sample(torch.Generator().manual_seed(2)):
+        first, second = posterior(x)
+        again = posterior(x)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
+    assert torch.equal(again[0], first)
+    assert not torch.allclose(first, plain[0])
+    assert torch.equal(posterior(x), plain)
+
+
+def test_local_reparameterisation_has_the_mean_and_variance_of_weight_samples():
+    generator = torch.Generator().manual_seed(3)
+    layer = BayesianConv3d(nn.Conv3d(2, 2, 3, padding=1), sigma=0.3)
+    x = torch.randn(1, 2, 4, 4, 4, generator=generator)
+    n = 4000
+    with torch.no_grad():
+        shared = []
+        for _ in range(n):
+            layer.sample = layer.draw(generator)
+            shared.append(layer(x))
+        layer.sample, layer.local_noise = None, generator
+        local = torch.cat([layer(x) for _ in range(n)])
+    shared = torch.cat(shared)
+    # Each statistic of n draws has its own standard error; 5 of them is a bound that holds for 256 values.
+    deviation = shared.std(0)
+    assert ((shared.mean(0) - local.mean(0)).abs() < 5 * deviation * (2 / n) ** 0.5).all()
+    assert ((shared.var(0) / local.var(0) - 1).abs() < 5 * (4 / n) ** 0.5).all()
+    neighbours = [torch.corrcoef(y[:, 0, 1, 1, 1:3].T)[0, 1].item() for y in (shared, local)]
+    assert abs(neighbours[1]) < 5 * n**-0.5, "voxels are independent"
+    assert abs(neighbours[0]) > 0.15, "shared samples correlate neighbouring voxels"
+
+
+def test_gradients_reach_means_and_log_variances():
+    _, posterior = _posterior()
+    x = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    for mode in (posterior.weight_sample, posterior.local_reparameterisation):
+        posterior.zero_grad()
+        with mode(torch.Generator().manual_seed(2)):
+            posterior(x).square().sum().backward()
+        layer = posterior.layer("down6.conv_1")
+        assert layer.mean.grad is not None
+        assert layer.raw_log_variance.grad is not None
+        assert layer.mean.grad.abs().min() > 0
+        assert layer.raw_log_variance.grad.abs().max() > 0
+
+
+def test_one_by_one_convolutions_stay_deterministic():
+    _, posterior = _posterior()
+    names = [name for name, _ in posterior.named_parameters()]
+    assert "network.out.weight" in names
+    assert "network.down1.down.weight" in names
+    assert "network.up1.upsample.weight" in names
+    assert "network.init_conv.mean" in names
+
+
+def test_initial_sigma_is_by_group():
+    network = UNet3D(channels=(2, 3, 3, 4))
+    groups = kernel_groups(network, 1)
+    posterior = BayesianNetwork(network, groups, {g.name: 0.01 * (i + 1) for i, g in enumerate(groups)})
+    _, log_variance = posterior.kernels(groups[2])
+    torch.testing.assert_close((0.5 * log_variance).exp(), torch.full_like(log_variance, 0.03))
+
+
+def test_a_layer_outside_all_groups_is_refused():
+    with pytest.raises(ValueError, match="init_conv"):
+        BayesianNetwork(UNet3D(), [KernelGroup("group_1", "x", ("down1.conv_1",))], {"group_1": 0.1})
