@@ -17,7 +17,7 @@ TERMINAL = "terminal.txt"
 SECONDS = "terminal_seconds.txt"
 
 
-def copy_project(folder: Path) -> Path:
+def copy_of_project(folder: Path) -> Path:
     """Copy what Kedro needs to run the project, settings and code, without anybody's data or secrets."""
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
     for name in ("conf", "src"):
@@ -42,7 +42,7 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     What the run printed is in ``terminal.txt``; when each of these lines came, in seconds from the start, in
     ``terminal_seconds.txt``.
     """
-    project = copy_project(tmp_path_factory.mktemp("project") / "dwp-kedro")
+    project = copy_of_project(tmp_path_factory.mktemp("project") / "dwp-kedro")
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "kedro", "run", "--env", "test"],

@@ -11,9 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Spacing = tuple[
-    Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
-]
+Spacing = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 GridSide = Annotated[int, Field(ge=16, multiple_of=8)]
 Grid = tuple[GridSide, GridSide, GridSide]
 
@@ -123,6 +121,18 @@ class CohortParameters(Parameters):
     )
     preprocessing: PreprocessingParameters
 
+    @model_validator(mode="after")
+    def _classes_are_disjoint(self) -> CohortParameters:
+        values = (
+            [value for members in self.labels.values() for value in members]
+            if isinstance(self.labels, dict)
+            else []
+        )
+        repeated = sorted({value for value in values if values.count(value) > 1})
+        if repeated:
+            raise ValueError(f"labels: the values {repeated} belong to several classes; give each to one")
+        return self
+
     @property
     def class_names(self) -> list[str]:
         """Names of the foreground classes, in the order of their label values 1, 2, …."""
@@ -202,7 +212,8 @@ class PriorLearningParameters(Parameters):
         default="free", description="free: mean unbounded, log-variance clamped; literal: Tanh on both."
     )
     min_norm: Annotated[float, Field(ge=0)] = Field(
-        default=1e-3, description="Kernels of smaller Euclidean norm, relative to the group's largest, are dropped."
+        default=1e-3,
+        description="Kernels of smaller Euclidean norm, relative to the group's largest, are dropped.",
     )
     heldout_networks: Annotated[int, Field(ge=1)] = Field(
         default=1, description="Networks (with their restarts) kept out to report each prior's density on."
@@ -255,7 +266,8 @@ class TargetTrainingParameters(SegmentationTraining):
     )
     estimator: Literal["weight_samples", "local_reparameterisation"] = "local_reparameterisation"
     initial_sigma: Annotated[float, Field(gt=0)] = Field(
-        default=0.1, description="Posterior standard deviation at the start, as a fraction of the group's scale."
+        default=0.1,
+        description="Posterior standard deviation at the start, as a fraction of the group's scale.",
     )
     kernel_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.05, description="Share of each group's kernels whose cross-entropy is sampled in a step."

@@ -26,18 +26,18 @@ def test_terms_and_gradients_equal_the_reference(shared_vectors):
     v = {k: t.double() for k, t in load_file(shared_vectors / "kernel_vae.safetensors").items()}
     vae = KernelVAE(literal_heads=True).double()
     ours = {
-        "encode.0": vae.encoder["conv_1"],
-        "encode.3": vae.encoder["conv_2"],
-        "encode.6": vae.encoder["conv_3"],
-        "latent_mean": vae.encoder["latent_mean"],
-        "latent_log_variance": vae.encoder["latent_log_variance"],
-        "linear": vae.decoder["linear"],
-        "decode.0": vae.decoder["conv_1"],
-        "decode.2": vae.decoder["conv_2"],
-        "decode.4": vae.decoder["conv_3"],
-        "decode.6": vae.decoder["conv_4"],
-        "reconstruction_mean.0": vae.decoder["mean"],
-        "reconstruction_log_variance.0": vae.decoder["log_variance"],
+        "encode.0": vae.encoder.conv_1,
+        "encode.3": vae.encoder.conv_2,
+        "encode.6": vae.encoder.conv_3,
+        "latent_mean": vae.encoder.latent_mean,
+        "latent_log_variance": vae.encoder.latent_log_variance,
+        "linear": vae.decoder.linear,
+        "decode.0": vae.decoder.conv_1,
+        "decode.2": vae.decoder.conv_2,
+        "decode.4": vae.decoder.conv_3,
+        "decode.6": vae.decoder.conv_4,
+        "reconstruction_mean.0": vae.decoder.mean,
+        "reconstruction_log_variance.0": vae.decoder.log_variance,
     }
     for name, layer in ours.items():
         layer.load_state_dict({k: v[f"weight/{name}.{k}"] for k in ("weight", "bias")})
@@ -62,12 +62,14 @@ def test_terms_and_gradients_equal_the_reference(shared_vectors):
     gradients = {
         "gradient_posterior_mean": mean.grad,
         "gradient_posterior_log_variance": log_variance.grad,
-        "gradient_encoder_first_conv": vae.encoder["conv_1"].weight.grad,
+        "gradient_encoder_first_conv": vae.encoder.conv_1.weight.grad,
     }
     for name, gradient in gradients.items():
         expected = v[name].flatten(1)
         assert gradient is not None
-        torch.testing.assert_close(gradient.flatten(1), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+        torch.testing.assert_close(
+            gradient.flatten(1), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item()
+        )
 
 
 class _LinearGaussianVAE(nn.Module):
@@ -77,7 +79,9 @@ class _LinearGaussianVAE(nn.Module):
 
     def __init__(self, shift: float = 0.0, uses_latent: bool = True) -> None:
         super().__init__()
-        basis = torch.linalg.qr(torch.randn(27, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+        basis = torch.linalg.qr(
+            torch.randn(27, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        )[0]
         self.columns = basis * torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64) * uses_latent
         self.noise, self.shift = 0.7, shift
 
@@ -192,7 +196,9 @@ def test_a_random_subset_of_kernels_is_unbiased():
     with torch.no_grad():
         exact = kl_bound(posterior, priors, generator).item()
         draws = torch.stack([kl_bound(posterior, priors, generator, 0.2) for _ in range(2000)])
-    by_hand = sum(m.square().sum() - gaussian_entropy(v).sum() for m, v in map(posterior.kernels, posterior.groups))
+    by_hand = sum(
+        m.square().sum() - gaussian_entropy(v).sum() for m, v in map(posterior.kernels, posterior.groups)
+    )
     assert exact == pytest.approx(by_hand.item(), rel=1e-5)
     assert draws.std() > 0
     assert abs(draws.mean().item() - exact) < 4 * draws.std().item() / len(draws) ** 0.5

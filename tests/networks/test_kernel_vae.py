@@ -11,18 +11,18 @@ def _literal_encode(vae: KernelVAE, kernels):
     """The paper's layers, one by one, as they are printed."""
     e = vae.encoder
     x = kernels.view(-1, 1, 3, 3, 3)
-    x = F.elu(F.max_pool3d(e["conv_1"](x), 2, padding=1))
-    x = F.elu(F.max_pool3d(e["conv_2"](x), 2))
-    x = F.elu(e["conv_3"](x)).flatten(1)
-    return e["latent_mean"](x), e["latent_log_variance"](x)
+    x = F.elu(F.max_pool3d(e.conv_1(x), 2, padding=1))
+    x = F.elu(F.max_pool3d(e.conv_2(x), 2))
+    x = F.elu(e.conv_3(x)).flatten(1)
+    return e.latent_mean(x), e.latent_log_variance(x)
 
 
 def _literal_decode(vae: KernelVAE, latent):
     d = vae.decoder
-    x = d["linear"](latent).view(-1, 128, 1, 1, 1)
+    x = d.linear(latent).view(-1, 128, 1, 1, 1)
     for name in ("conv_1", "conv_2", "conv_3", "conv_4"):
-        x = F.elu(d[name](x))
-    return tuple(d[head](x).tanh().flatten(1) for head in ("mean", "log_variance"))
+        x = F.elu(getattr(d, name)(x))
+    return tuple(getattr(d, head)(x).tanh().flatten(1) for head in ("mean", "log_variance"))
 
 
 def test_matrices_equal_the_literal_layers_forward_and_backward():
@@ -47,8 +47,8 @@ def test_matrices_equal_the_literal_layers_forward_and_backward():
 def test_free_heads_reach_beyond_one_and_clamp_the_log_variance():
     vae = KernelVAE()
     with torch.no_grad():
-        vae.decoder["mean"].bias.fill_(3.0)
-        vae.decoder["log_variance"].bias.fill_(-100.0)
+        vae.decoder.mean.bias.fill_(3.0)
+        vae.decoder.log_variance.bias.fill_(-100.0)
     mean, log_variance = vae.decode(torch.randn(4, 6))
     assert mean.min() > 1
     assert log_variance.unique().tolist() == [pytest.approx(-10.0)]

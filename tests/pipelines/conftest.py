@@ -63,3 +63,10 @@ def project_copy(finished_project: Path, tmp_path: Path) -> Path:
         )
     database.close()
     return copy
+
+
+@pytest.fixture
+def new_project(finished_project: Path, tmp_path: Path) -> Path:
+    """A copy of the project in which nothing was run."""
+    made = shutil.ignore_patterns("data", "mlruns", "mlflow.db*", "terminal*")
+    return shutil.copytree(finished_project, tmp_path / "new", ignore=made)

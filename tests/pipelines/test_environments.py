@@ -54,9 +54,7 @@ def test_all_environments_are_looked_at():
 def test_every_dataset_has_an_entry(open_project: Any, environment: str):
     datasets = datasets_of(open_project(REPOSITORY, env_option(environment)).catalog)
     assert [name for name, dataset in datasets.items() if dataset is None] == []
-    assert {
-        name for name, dataset in datasets.items() if isinstance(dataset, MemoryDataset)
-    } == ONLY_IN_MEMORY
+    assert {name for name, dataset in datasets.items() if isinstance(dataset, MemoryDataset)} == ONLY_IN_MEMORY
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -57,7 +57,7 @@ def test_the_names_of_all_nodes(open_project: Any):
             *(
                 f"data_processing.{cohort}.{step}"
                 for cohort in ("source", "target")
-                for step in ("read", "preprocess")
+                for step in ("read", "preprocess", "draw")
             ),
             "data_processing.collect_problems",
             "data_processing.split",
@@ -136,9 +136,7 @@ def test_a_namespace_selects_a_method_or_a_cell(open_project: Any):
     evaluation = pipelines["target_evaluation"]
     assert len(evaluation.only_nodes_with_namespaces(["target_evaluation.prf"]).nodes) == 12
     cell = evaluation.only_nodes_with_namespaces(["target_evaluation.prf.n3_split1_seed0"])
-    assert names_of(cell) == {
-        f"target_evaluation.prf.n3_split1_seed0.{s}" for s in ("train", "predict", "score")
-    }
+    assert names_of(cell) == {f"target_evaluation.prf.n3_split1_seed0.{s}" for s in ("train", "predict", "score")}
 
 
 def upstream_of(evaluation: Pipeline, cell: str) -> set[str]:

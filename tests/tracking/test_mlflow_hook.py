@@ -239,7 +239,8 @@ def test_interrupted_run_is_killed(project: Path, client: MlflowClient, run_pipe
         )
     hook._end("KILLED")  # What Python calls at exit.
     (parent,), children = runs_of(client, "killed")
-    assert parent.info.status == "KILLED"
+    assert parent.info.status == "FAILED"
+    assert "resume" in parent.data.tags["stopped"]
     assert children["dwp.n5_split0_seed0"].info.status == "KILLED"
     assert children["dwp.n5_split0_seed0"].data.metrics["loss"] == 4.0
     progress.log_metrics({"loss": 5.0}, 1)  # Nobody listens any more.

@@ -42,8 +42,8 @@ def test_all_missing_inputs_and_their_commands_in_one_error(
         *[f"  source_training.network_{i}.checkpoint" for i in range(1, 8)],
         "  … and 2 more",
         "Make them first:",
-        "  kedro run --pipelines prior_learning --env ms_to_brats18",
         "  kedro run --pipelines source_training --env ms_to_brats18",
+        "  kedro run --pipelines prior_learning --env ms_to_brats18",
     ]
 
 

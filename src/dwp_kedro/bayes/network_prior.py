@@ -34,8 +34,8 @@ class NetworkPrior:
         """
         if not self.source_network:
             raise CheckpointError(
-                f"method '{method}' starts from a source network, and this prior carries none. Ask for a prior made "
-                "with prior_learning.carry_source_network: true, or leave the method out of grid.methods."
+                f"method '{method}' starts from a source network, and this prior carries none. Ask for a prior "
+                "made with prior_learning.carry_source_network: true, or leave the method out of grid.methods."
             )
         return dict(self.source_network)
 

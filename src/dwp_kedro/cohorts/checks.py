@@ -85,9 +85,7 @@ def check_splits(manifest: pd.DataFrame, grid: GridParameters, cohort: str = "ta
     """
     present = set(manifest["subject"])
     problems = [
-        Problem(
-            name, "is in the grid's set_aside but not in the manifest.", "", "Correct or remove the name."
-        )
+        Problem(name, "is in the grid's set_aside but not in the manifest.", "", "Correct or remove the name.")
         for name in grid.set_aside
         if name not in present
     ]

@@ -64,9 +64,7 @@ def build_manifest(cohort: CohortParameters) -> tuple[pd.DataFrame, pd.DataFrame
     listed = list_subjects(cohort.reader)
     names = Counter(files.subject for files in listed)
     problems = [
-        Problem(
-            name, "is in the cohort's exclude list but not in its folder.", "", "Correct or remove the name."
-        )
+        Problem(name, "is in the cohort's exclude list but not in its folder.", "", "Correct or remove the name.")
         for name in cohort.exclude
         if name not in names
     ]
@@ -113,9 +111,7 @@ def _check_files(files: SubjectFiles, folder: Path, *, is_double: bool) -> list[
     """Return what is wrong before any file is opened."""
     subject, problems = files.subject, list(files.problems)
     if is_double:
-        problems.append(
-            Problem(subject, "is listed more than once.", "", "Give every scan its own subject name.")
-        )
+        problems.append(Problem(subject, "is listed more than once.", "", "Give every scan its own subject name."))
     if re.search(r'[/\\|:*?"<>]', subject) or subject.startswith("."):
         mend = "Use letters, digits, - and _: the name becomes part of file names."
         problems.append(Problem(subject, "has a name that cannot be a file name.", "", mend))
@@ -132,15 +128,14 @@ def _check_files(files: SubjectFiles, folder: Path, *, is_double: bool) -> list[
 
 
 def _describe(files: SubjectFiles, folder: Path, cohort: CohortParameters) -> _Facts | list[Problem]:
-    """Read a subject's headers and label map; return its facts, or what is wrong."""
+    """Read a subject's files whole; return its facts, or what is wrong."""
     subject = files.subject
     problems: list[Problem] = []
     volumes: list[Volume] = []
     for path in (*files.images, files.label):
         try:
             volume = read_volume(folder / path, label=path == files.label)
-            if path == files.label:
-                _ = volume.array
+            _ = volume.array  # finds what only the voxels show: truncation, NaN, labels that are no integers
         except VolumeError as error:
             problems.append(_tell(subject, path, folder, error))
         else:

@@ -79,8 +79,7 @@ def write_phantom(reader: PhantomReader) -> None:
     recipe_file = reader.folder / "phantom.json"
     if recipe_file.is_file() and (present := json.loads(recipe_file.read_text())) != recipe:
         raise CohortError(
-            f"{reader.folder} holds another phantom: {present}, not {recipe}. Delete it, or choose another "
-            "folder."
+            f"{reader.folder} holds another phantom: {present}, not {recipe}. Delete it, or choose another folder."
         )
     absent = [
         (index, image, label)
@@ -163,8 +162,7 @@ class _Head:
     def ventricles(self) -> np.ndarray:
         """Return the distance from the lateral ventricles, 1 at their walls."""
         sides = [
-            self.distance_to(np.array([side * 11.0, -2.0, 8.0]), np.array([7.0, 27.0, 11.0]))
-            for side in (-1, 1)
+            self.distance_to(np.array([side * 11.0, -2.0, 8.0]), np.array([7.0, 27.0, 11.0])) for side in (-1, 1)
         ]
         return np.minimum(*sides)
 
@@ -175,8 +173,7 @@ class _Head:
     def tissues(self) -> list[tuple[str, np.ndarray]]:
         """Return where each tissue is; a later one lies over an earlier one."""
         nuclei = [
-            self.distance_to(np.array([side * 25.0, 2.0, -2.0]), np.array([8.0, 17.0, 12.0]))
-            for side in (-1, 1)
+            self.distance_to(np.array([side * 25.0, 2.0, -2.0]), np.array([8.0, 17.0, 12.0])) for side in (-1, 1)
         ]
         return [
             ("scalp", self.radius < 1.0),

@@ -30,9 +30,7 @@ def make_splits(subjects: Sequence[str], grid: GridParameters) -> pd.DataFrame:
     fixed_test = set(np.random.default_rng(grid.split_seed).permutation(pool)[: grid.n_test])
     rows: list[tuple[int, str, str, int]] = []
     for split in range(grid.n_splits):
-        order = [
-            str(subject) for subject in np.random.default_rng((grid.split_seed, split)).permutation(pool)
-        ]
+        order = [str(subject) for subject in np.random.default_rng((grid.split_seed, split)).permutation(pool)]
         test = set(order[: grid.n_test]) if grid.test_set == "per_split" else fixed_test
         roles = {
             "train": [subject for subject in order if subject not in test],
@@ -70,8 +68,7 @@ def test_subjects(splits: pd.DataFrame, split: int) -> list[str]:
     chosen = _members(splits, split, "test")
     if not chosen:
         raise CohortError(
-            f"The table of splits has no split {split}. Make the splits anew: "
-            "kedro run --pipeline data_processing"
+            f"The table of splits has no split {split}. Make the splits anew: kedro run --pipeline data_processing"
         )
     return chosen
 
@@ -88,12 +85,8 @@ def _members(splits: pd.DataFrame, split: int, role: str) -> list[str]:
 def _check(subjects: Sequence[str], pool: list[str], grid: GridParameters) -> None:
     if len(set(subjects)) < len(subjects):
         twice = sorted({subject for subject in subjects if list(subjects).count(subject) > 1})
-        raise CohortError(
-            f"Subjects named more than once: {', '.join(twice)}. Give every subject its own name."
-        )
+        raise CohortError(f"Subjects named more than once: {', '.join(twice)}. Give every subject its own name.")
     if unknown := sorted(set(grid.set_aside) - set(subjects)):
         raise CohortError(f"Subjects set aside that are not in the cohort: {', '.join(unknown)}.")
     if shortage := find_shortage(len(pool), grid):
-        raise CohortError(
-            f"Too few subjects for the splits: {shortage} Lower n_train or n_test, or add subjects."
-        )
+        raise CohortError(f"Too few subjects for the splits: {shortage} Lower n_train or n_test, or add subjects.")

@@ -113,9 +113,7 @@ def _draw_kernels(kernels: np.ndarray) -> Figure:
         top, left = position // columns * height, position % columns * width
         for index, plane in enumerate(kernel):
             start = left + index * (3 + _SLICE_GAP)
-            axes.imshow(
-                plane, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(start, start + 3, top + 3, top)
-            )
+            axes.imshow(plane, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(start, start + 3, top + 3, top))
     axes.set(xlim=(0, columns * width - _KERNEL_GAP), ylim=(n_rows * height - _KERNEL_GAP, 0))
     axes.set(facecolor="0.6", xticks=[], yticks=[])
     return figure

@@ -5,26 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import os
-import uuid
-from copy import deepcopy
-from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
-from kedro.io.core import (
-    AbstractVersionedDataset,
-    DatasetError,
-    Version,
-    get_filepath_str,
-    get_protocol_and_path,
-)
+from kedro.io.core import Version, get_filepath_str
 from kedro_datasets._typing import ImagePreview
 
+from dwp_kedro.datasets.files import FileDataset
 from dwp_kedro.imaging.overlays import middle_slices
-from dwp_kedro.imaging.volume import Volume, decode_volume, encode_volume, read_volume, write_volume
+from dwp_kedro.imaging.volume import Volume, decode_volume, encode_volume, read_volume
 
 
-class NiftiDataset(AbstractVersionedDataset[Volume, Volume]):
+class NiftiDataset(FileDataset[Volume]):
     """Load and save ``.nii`` and ``.nii.gz`` files as :class:`~dwp_kedro.imaging.volume.Volume`.
 
     Files on this machine are opened lazily: the header is checked when the dataset loads, voxels are read
@@ -62,18 +53,11 @@ class NiftiDataset(AbstractVersionedDataset[Volume, Volume]):
             fs_args: further arguments of the file system.
             metadata: ignored by Kedro, read by plugins such as Kedro-Viz.
         """
-        protocol, path = get_protocol_and_path(filepath, version)
-        self._protocol = protocol
-        self._fs = fsspec.filesystem(protocol, **(deepcopy(credentials) or {}), **(deepcopy(fs_args) or {}))
+        super().__init__(
+            filepath=filepath, version=version, credentials=credentials, fs_args=fs_args, metadata=metadata
+        )
         self._label = label
         self._ndim = ndim
-        self.metadata = metadata
-        super().__init__(
-            filepath=PurePosixPath(path),
-            version=version,
-            exists_function=self._fs.exists,
-            glob_function=self._fs.glob,
-        )
 
     def load(self) -> Volume:
         """Open the volume.
@@ -81,30 +65,16 @@ class NiftiDataset(AbstractVersionedDataset[Volume, Volume]):
         Raises:
             VolumeError: the file cannot be used; Kedro wraps it in a DatasetError.
         """
-        path = get_filepath_str(self._get_load_path(), self._protocol)
+        path = self._load_file()
         if self._protocol == "file":
             return read_volume(path, label=self._label, ndim=self._ndim)
         return decode_volume(self._fs.cat_file(path), path, label=self._label, ndim=self._ndim)
 
     def save(self, data: Volume) -> None:
         """Write the volume to a temporary name, then rename it."""
-        path = get_filepath_str(self._get_save_path(), self._protocol)
-        if self._protocol == "file":
-            write_volume(data, path)
-        else:
-            self._save_remote(encode_volume(data, path), path)
-        self._invalidate_cache()
-
-    def _save_remote(self, content: bytes, path: str) -> None:
-        folder, name = path.rsplit("/", 1)
-        temporary = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
-        self._fs.makedirs(folder, exist_ok=True)
-        try:
-            self._fs.pipe_file(temporary, content)
-            self._fs.mv(temporary, path)
-        finally:
-            if self._fs.exists(temporary):
-                self._fs.rm_file(temporary)
+        name = get_filepath_str(self._get_save_path(), self._protocol)
+        content = encode_volume(data, name)
+        self._save_atomically(lambda file: file.write(content))
 
     def preview(self) -> ImagePreview:
         """Middle slices of the three planes, as a base64 encoded PNG for Kedro-Viz."""
@@ -113,24 +83,4 @@ class NiftiDataset(AbstractVersionedDataset[Volume, Volume]):
         return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))
 
     def _describe(self) -> dict[str, Any]:
-        return {
-            "filepath": self._filepath,
-            "protocol": self._protocol,
-            "label": self._label,
-            "ndim": self._ndim,
-            "version": self._version,
-        }
-
-    def _exists(self) -> bool:
-        try:
-            path = get_filepath_str(self._get_load_path(), self._protocol)
-        except DatasetError:
-            return False
-        return bool(self._fs.exists(path))
-
-    def _release(self) -> None:
-        super()._release()
-        self._invalidate_cache()
-
-    def _invalidate_cache(self) -> None:
-        self._fs.invalidate_cache(get_filepath_str(self._filepath, self._protocol))
+        return {**super()._describe(), "label": self._label, "ndim": self._ndim}

@@ -13,7 +13,6 @@ from itertools import cycle
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from plotly.colors import hex_to_rgb
@@ -21,11 +20,11 @@ from plotly.subplots import make_subplots
 
 from dwp_kedro.evaluation.scores import Lazy, Spacing, value_of
 from dwp_kedro.evaluation.summary import mean_and_sd, ordered_methods, split_means
+from dwp_kedro.imaging.overlays import TRUTH_COLOUR, largest_slice, outline, show_slice, take_slice
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; its yellow is kept for the truth.
+# Okabe and Ito's palette, which colour-blind readers can tell apart; its yellow is the truth's.
 METHOD_COLOURS = {"ri": "#009E73", "pr": "#56B4E9", "prf": "#CC79A7", "dwp": "#D55E00"}
 OTHER_COLOURS = ("#E69F00", "#0072B2", "#999999", "#7A4FBF")
-TRUTH_COLOUR = "#F0E442"
 
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif", "size": 14}
 
@@ -77,8 +76,7 @@ def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
             marker={"color": colour, "size": 6, "opacity": 0.45},
             customdata=points[["n_train", "split"]],
             hovertemplate=(
-                f"{method}, n = %{{customdata[0]}}, split %{{customdata[1]}}<br>"
-                "mean %{y:.3f}<extra></extra>"
+                f"{method}, n = %{{customdata[0]}}, split %{{customdata[1]}}<br>mean %{{y:.3f}}<extra></extra>"
             ),
         )
     _style(figure, legend_title="method")
@@ -199,7 +197,6 @@ def segmentation_slices(
     """
     methods = ordered_methods(predictions)
     colours = method_colours(methods)
-    aspect = spacing[1] / spacing[0] if spacing else 1.0
     n_columns = 2 + len(methods)
     dsc = scores.groupby(["method", "subject"])["dsc"].mean()
 
@@ -207,17 +204,15 @@ def segmentation_slices(
     grid = figure.subplots(len(subjects), n_columns, squeeze=False)
     for axes_row, (what, subject) in zip(grid, subjects.items(), strict=True):
         image, truth = value_of(images[subject]), value_of(truths[subject])
-        z = int(np.count_nonzero(truth, axis=(0, 1)).argmax()) if truth.any() else truth.shape[2] // 2
-        picture, true_slice = _axial(image, z), _axial(truth, z)
-        shades = {"cmap": "gray", "vmin": picture.min(), "vmax": np.quantile(picture, 0.998)}
+        z = largest_slice(truth)
+        true_slice = take_slice(truth, 2, z)
         for axes in axes_row:
-            axes.imshow(picture, origin="lower", aspect=aspect, interpolation="nearest", **shades)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+            show_slice(axes, image, 2, z, spacing or (1.0, 1.0, 1.0))
         for axes in axes_row[1:]:
-            _contour(axes, true_slice, TRUTH_COLOUR, "solid" if axes is axes_row[1] else "dashed")
+            outline(axes, true_slice, TRUTH_COLOUR, "solid" if axes is axes_row[1] else "dashed")
         for axes, method in zip(axes_row[2:], methods, strict=True):
-            _contour(axes, _axial(value_of(predictions[method][subject]), z), colours[method], "solid")
+            prediction = value_of(predictions[method][subject])
+            outline(axes, take_slice(prediction, 2, z), colours[method])
             axes.set_title(f"{method}, DSC {dsc[method, subject]:.2f}", fontsize=11, color="#222222")
         axes_row[0].set_title("image", fontsize=11)
         axes_row[1].set_title("truth", fontsize=11)
@@ -235,9 +230,7 @@ def kernel_figure(real: np.ndarray, samples: np.ndarray, title: str) -> Figure:
     n_rows = max(1, -(-max(len(real), len(samples)) // 4))
     figure = Figure(figsize=(9.6, 0.9 + 0.36 * n_rows), layout="constrained", dpi=110)
     axes_row = figure.subplots(1, 2)
-    for axes, kernels, name in zip(
-        axes_row, (real, samples), ("source kernels", "prior samples"), strict=True
-    ):
+    for axes, kernels, name in zip(axes_row, (real, samples), ("source kernels", "prior samples"), strict=True):
         axes.set_title(f"{name} ({len(kernels)})", fontsize=11)
         axes.set_axis_off()
         axes.set(xlim=(-2.5, 46.5), ylim=(4 * n_rows - 0.5, -0.5), aspect="equal")
@@ -254,22 +247,6 @@ def kernel_figure(real: np.ndarray, samples: np.ndarray, title: str) -> Figure:
     figure.colorbar(shown, ax=axes_row, shrink=0.9, label="weight")
     figure.suptitle(_literal(title), fontsize=12)
     return figure
-
-
-def _axial(array: np.ndarray, z: int) -> np.ndarray:
-    """Return a slice as rows from back to face and columns from the patient's right to left."""
-    return array[::-1, :, z].T
-
-
-def _contour(axes: Axes, labels: np.ndarray, colour: str, style: str) -> None:
-    """Outline every class; the margin closes the outline of a mask that reaches the edge."""
-    padded = np.pad(labels, 1)
-    y, x = (np.arange(-1, side + 1) for side in labels.shape)
-    for value in range(1, int(labels.max()) + 1):
-        if (labels == value).any():
-            axes.contour(
-                x, y, padded == value, levels=[0.5], colors=[colour], linewidths=1.6, linestyles=style
-            )
 
 
 def _literal(text: str) -> str:

@@ -64,9 +64,7 @@ def build_report(
     library to version. ``notice`` stands at the top, for results that must not be taken for evidence.
     ``further_tables`` (the prior's densities) come last, with their index as first column.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
         resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     )

@@ -140,9 +140,7 @@ def value_of(item: Lazy[Value]) -> Value:
     return item() if callable(item) else item
 
 
-def _class_masks(
-    prediction: np.ndarray, truth: np.ndarray, n_classes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _class_masks(prediction: np.ndarray, truth: np.ndarray, n_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return both maps as boolean (1, n_classes, x, y, z), without a channel for the background."""
     if prediction.shape != truth.shape:
         raise ValueError(f"the prediction's grid is {prediction.shape}, the truth's {truth.shape}")

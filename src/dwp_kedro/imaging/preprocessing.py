@@ -181,9 +181,7 @@ def _normalise(values: np.ndarray, foreground: np.ndarray, source: str) -> np.nd
     """Zero mean, unit variance over ``foreground``, 0 elsewhere; float32."""
     inside = values[foreground].astype(np.float64)
     if inside.size == 0:
-        raise VolumeError(
-            f"{source}: no foreground is on the network's grid; enlarge it or check the spacing"
-        )
+        raise VolumeError(f"{source}: no foreground is on the network's grid; enlarge it or check the spacing")
     mean, deviation = inside.mean(), inside.std()
     # Interpolation leaves float32 noise on a constant image.
     if deviation <= 1e-6 * np.abs(inside).max():

@@ -156,17 +156,13 @@ def encode_volume(volume: Volume, name: str) -> bytes:
     return gzip.compress(content, compresslevel=1, mtime=0) if name.endswith(".gz") else content
 
 
-def _to_volume(
-    image: Any, first_bytes: bytes, source: str, channel: int | None, label: bool, ndim: int
-) -> Volume:
+def _to_volume(image: Any, first_bytes: bytes, source: str, channel: int | None, label: bool, ndim: int) -> Volume:
     shape = _check_shape(image.shape, source, channel, ndim)
     header_type = type(image.header)
     raw_header = header_type(first_bytes[: header_type.sizeof_hdr], check=False)
     # nibabel silently turns a zero voxel size into 1 mm.
     if not np.all(raw_header["pixdim"][1:4] != 0):
-        raise VolumeError(
-            f"{source}: a voxel size in the header is 0; write the true spacing (pixdim) into it"
-        )
+        raise VolumeError(f"{source}: a voxel size in the header is 0; write the true spacing (pixdim) into it")
     if image.get_data_dtype().kind not in "iuf":
         raise VolumeError(
             f"{source}: voxels are {image.get_data_dtype()}, not numbers; convert colour or complex voxels "
@@ -201,9 +197,7 @@ def _check_shape(shape: tuple[int, ...], source: str, channel: int | None, ndim:
     return shape
 
 
-def _read_array(
-    dataobj: Any, shape: tuple[int, ...], source: str, channel: int | None, label: bool
-) -> np.ndarray:
+def _read_array(dataobj: Any, shape: tuple[int, ...], source: str, channel: int | None, label: bool) -> np.ndarray:
     try:
         array = np.asarray(dataobj if channel is None else dataobj[..., channel]).reshape(shape)
     except (EOFError, OSError, zlib.error, ValueError) as error:

@@ -17,9 +17,7 @@ def activate(x: Tensor) -> Tensor:
 
 def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv3d:
     """Make a convolution without bias that keeps the grid (at stride 1)."""
-    return nn.Conv3d(
-        in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
-    )
+    return nn.Conv3d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
 
 
 class DownBlock(nn.Module):

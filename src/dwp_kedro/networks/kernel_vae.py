@@ -20,6 +20,55 @@ from torch.nn import functional as F
 LOG_VARIANCE_RANGE = (-10.0, 8.0)
 
 
+class KernelEncoder(nn.Module):
+    """r(z|w): the parameters of a diagonal Gaussian over latents, from a kernel."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv3d(1, 32, 3, padding=1)
+        self.conv_2 = nn.Conv3d(32, 64, 3, padding=1)
+        self.conv_3 = nn.Conv3d(64, 128, 1)
+        self.latent_mean = nn.Linear(128, latent_dim)
+        self.latent_log_variance = nn.Linear(128, latent_dim)
+
+    def forward(self, kernels: Tensor) -> tuple[Tensor, Tensor]:
+        """Kernels (n, 27) → mean and log-variance of r(z|w), (n, latent_dim) each."""
+        x = F.linear(kernels, _convolution_matrix(self.conv_1.weight, 3))
+        x = _pool_3_to_2(_add_bias(x.unflatten(1, (32, 3, 3, 3)), self.conv_1))
+        x = F.linear(F.elu(x).flatten(1), _convolution_matrix(self.conv_2.weight, 2))
+        x = F.elu(_add_bias(x.unflatten(1, (64, 8)), self.conv_2).amax(2))
+        x = F.elu(F.linear(x, self.conv_3.weight.flatten(1), self.conv_3.bias))
+        return self.latent_mean(x), self.latent_log_variance(x).clamp(*LOG_VARIANCE_RANGE)
+
+
+class KernelDecoder(nn.Module):
+    """p(w|z): the parameters of a diagonal Gaussian over kernels, from a latent."""
+
+    def __init__(self, latent_dim: int, literal_heads: bool) -> None:
+        super().__init__()
+        self.literal_heads = literal_heads
+        self.linear = nn.Linear(latent_dim, 128)
+        self.conv_1 = nn.Conv3d(128, 128, 3, padding=1)
+        self.conv_2 = nn.ConvTranspose3d(128, 128, 3)
+        self.conv_3 = nn.ConvTranspose3d(128, 64, 1)
+        self.conv_4 = nn.ConvTranspose3d(64, 32, 1)
+        self.mean = nn.ConvTranspose3d(32, 1, 1)
+        self.log_variance = nn.ConvTranspose3d(32, 1, 1)
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (n, latent_dim) → mean and log-variance of p(w|z), (n, 27) each."""
+        x = F.elu(F.linear(self.linear(latent), self.conv_1.weight[:, :, 1, 1, 1], self.conv_1.bias))
+        # Rows by position first, so that the 1×1×1 layers below are plain products on (n·27, channels).
+        spread = self.conv_2.weight.permute(2, 3, 4, 1, 0).reshape(27 * 128, 128)
+        x = F.elu(_add_bias(F.linear(x, spread).view(-1, 128), self.conv_2))
+        x = F.elu(_point_wise(x, self.conv_3))
+        x = F.elu(_point_wise(x, self.conv_4))
+        mean, log_variance = (_point_wise(x, head).view(-1, 27) for head in (self.mean, self.log_variance))
+        if self.literal_heads:
+            return mean.tanh(), log_variance.tanh()
+        return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+
 class KernelVAE(nn.Module):
     """VAE of 3×3×3 kernels: encoder r(z|w), decoder p(w|z), both diagonal Gaussians.
 
@@ -33,55 +82,16 @@ class KernelVAE(nn.Module):
     def __init__(self, latent_dim: int = 6, literal_heads: bool = False) -> None:
         super().__init__()
         self.latent_dim, self.literal_heads = latent_dim, literal_heads
-        self.encoder = nn.ModuleDict(
-            {
-                "conv_1": nn.Conv3d(1, 32, 3, padding=1),
-                "conv_2": nn.Conv3d(32, 64, 3, padding=1),
-                "conv_3": nn.Conv3d(64, 128, 1),
-                "latent_mean": nn.Linear(128, latent_dim),
-                "latent_log_variance": nn.Linear(128, latent_dim),
-            }
-        )
-        self.decoder = nn.ModuleDict(
-            {
-                "linear": nn.Linear(latent_dim, 128),
-                "conv_1": nn.Conv3d(128, 128, 3, padding=1),
-                "conv_2": nn.ConvTranspose3d(128, 128, 3),
-                "conv_3": nn.ConvTranspose3d(128, 64, 1),
-                "conv_4": nn.ConvTranspose3d(64, 32, 1),
-                "mean": nn.ConvTranspose3d(32, 1, 1),
-                "log_variance": nn.ConvTranspose3d(32, 1, 1),
-            }
-        )
+        self.encoder = KernelEncoder(latent_dim)
+        self.decoder = KernelDecoder(latent_dim, literal_heads)
 
     def encode(self, kernels: Tensor) -> tuple[Tensor, Tensor]:
         """Kernels (n, 27) → mean and log-variance of r(z|w), (n, latent_dim) each."""
-        layers = self.encoder
-        x = F.linear(kernels, _convolution_matrix(layers["conv_1"].weight, 3))
-        x = x.unflatten(1, (32, 3, 3, 3)) + layers["conv_1"].bias[:, None, None, None]
-        x = F.elu(_pool_3_to_2(x)).flatten(1)
-        x = F.linear(x, _convolution_matrix(layers["conv_2"].weight, 2))
-        x = F.elu(x.unflatten(1, (64, 8)).amax(2) + layers["conv_2"].bias)
-        x = F.elu(F.linear(x, layers["conv_3"].weight.flatten(1), layers["conv_3"].bias))
-        return layers["latent_mean"](x), layers["latent_log_variance"](x).clamp(*LOG_VARIANCE_RANGE)
+        return self.encoder(kernels)
 
     def decode(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (n, latent_dim) → mean and log-variance of p(w|z), (n, 27) each."""
-        layers = self.decoder
-        x = layers["linear"](latent)
-        x = F.elu(F.linear(x, layers["conv_1"].weight[:, :, 1, 1, 1], layers["conv_1"].bias))
-        # Rows by position first, so that the 1×1×1 layers below are plain products on (n·27, channels).
-        spread = layers["conv_2"].weight.permute(2, 3, 4, 1, 0).reshape(27 * 128, 128)
-        x = F.elu(F.linear(x, spread, layers["conv_2"].bias.repeat(27))).view(-1, 128)
-        x = F.elu(F.linear(x, layers["conv_3"].weight[:, :, 0, 0, 0].T, layers["conv_3"].bias))
-        x = F.elu(F.linear(x, layers["conv_4"].weight[:, :, 0, 0, 0].T, layers["conv_4"].bias))
-        mean, log_variance = (
-            F.linear(x, layers[head].weight[:, :, 0, 0, 0].T, layers[head].bias).view(-1, 27)
-            for head in ("mean", "log_variance")
-        )
-        if self.literal_heads:
-            return mean.tanh(), log_variance.tanh()
-        return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
+        return self.decoder(latent)
 
 
 @torch.no_grad()
@@ -109,6 +119,17 @@ def _convolution_matrix(weight: Tensor, side: int) -> Tensor:
     matrix = weight[:, :, x, y, z] * mask  # (out, in, side, side, side, side, side, side)
     out_channels, in_channels = weight.shape[:2]
     return matrix.permute(0, 2, 3, 4, 1, 5, 6, 7).reshape(out_channels * side**3, in_channels * side**3)
+
+
+def _add_bias(x: Tensor, layer: nn.Conv3d | nn.ConvTranspose3d) -> Tensor:
+    """Add a layer's bias along axis 1 of (n, channels, …)."""
+    assert layer.bias is not None
+    return x + layer.bias.view(-1, *[1] * (x.ndim - 2))
+
+
+def _point_wise(x: Tensor, layer: nn.ConvTranspose3d) -> Tensor:
+    """Apply a transposed 1×1×1 convolution to rows (n, in)."""
+    return F.linear(x, layer.weight[:, :, 0, 0, 0].T, layer.bias)
 
 
 def _pool_3_to_2(x: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Plan:
         unknown = [name for name in grid.methods if name not in parameters["methods"]]
         if unknown:
             raise ValueError(
-                f"grid.methods names {', '.join(unknown)}; the block 'methods' of parameters_target_evaluation.yml "
+                f"grid.methods names {', '.join(unknown)}; the block 'methods' of the parameters "
                 f"has {', '.join(parameters['methods'])}"
             )
         return cls(

@@ -21,9 +21,7 @@ class Point(NamedTuple):
 class CurveListener:
     """A progress listener of one node that hands on its points every few seconds; call from one thread."""
 
-    def __init__(
-        self, send: Callable[[list[Point]], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, send: Callable[[list[Point]], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._send = send
         self._clock = clock
         self._points: list[Point] = []

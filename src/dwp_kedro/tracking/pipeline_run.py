@@ -123,7 +123,7 @@ class PipelineRun:
         """End the parent, and whatever children are left.
 
         After FINISHED none of them has anything to do. After FAILED, a child whose node had not ended failed
-        with it, others were KILLED. After KILLED, so were all.
+        with it, others were KILLED. After KILLED, so were all, and the parent is FAILED and says why.
         """
         with self._lock:
             curves, self._curves = self._curves, {}
@@ -133,7 +133,9 @@ class PipelineRun:
             for child in self._children.values():
                 cut_short = status == "FAILED" and not running.intersection(child.waiting)
                 self._end_child(child, "KILLED" if cut_short else status)
-        self._store.end_run(self.parent, status)
+        if status == "KILLED":
+            self._store.set_tag(self.parent, "stopped", "by the user or the system; resume it")
+        self._store.end_run(self.parent, "FINISHED" if status == "FINISHED" else "FAILED")
 
     def smallest_cells(self) -> tuple[int | None, list[str]]:
         """Return the smallest train size in the pipeline's grid, and its cells' latest finished runs.
@@ -195,9 +197,7 @@ class PipelineRun:
     def _log_final(self, run_id: str, metrics: Mapping[str, Any]) -> None:
         timestamp = time.time_ns() // 1_000_000
         points = [
-            Point(name, float(value), timestamp, 0)
-            for name, value in metrics.items()
-            if isinstance(value, Real)
+            Point(name, float(value), timestamp, 0) for name, value in metrics.items() if isinstance(value, Real)
         ]
         self._store.log_points(run_id, points)
 

@@ -10,6 +10,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 _LISTED = 8
+_ORDER = ("data_processing", "source_training", "prior_learning", "target_evaluation")
 
 
 class MissingUpstreamError(Exception):
@@ -55,6 +56,6 @@ def _message(missing: list[str], environment: str | None) -> str:
         lines.append(f"  … and {len(missing) - _LISTED} more")
     lines.append("Make them first:")
     option = f" --env {shlex.quote(environment)}" if environment else ""
-    pipelines = dict.fromkeys(name.split(".")[0] for name in missing)
+    pipelines = sorted({name.split(".")[0] for name in missing}, key=_ORDER.index)
     lines += [f"  kedro run --pipelines {name}{option}" for name in pipelines]
     return "\n".join(lines)

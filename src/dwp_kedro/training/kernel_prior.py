@@ -52,9 +52,7 @@ class KernelObjective(nn.Module):
 
     def forward(self, kernels: Tensor, *, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """kernels (batch, 27) → terms."""
-        noise = torch.randn(
-            len(kernels), self.vae.latent_dim, generator=generator, device=generator.device
-        )
+        noise = torch.randn(len(kernels), self.vae.latent_dim, generator=generator, device=generator.device)
         latent_kl, log_likelihood = vae_terms(self.vae, kernels, noise.to(kernels.device))
         loss = latent_kl.sum(1).mean() - log_likelihood.mean()
         return {"loss": loss, "data_term": loss.detach(), "latent_kl": latent_kl.detach().sum(1).mean()}

@@ -65,7 +65,9 @@ def predict(
         volume = fabric.to_device(images(index))[None]
         # The block must not enclose a yield: it would switch gradients off for whoever asks.
         with torch.no_grad(), fabric.autocast():
-            probability = _probability(network, volume, n_samples, make_generator(seed, "prediction", fabric.device))
+            probability = _probability(
+                network, volume, n_samples, make_generator(seed, "prediction", fabric.device)
+            )
         yield probability[0].cpu()
 
 

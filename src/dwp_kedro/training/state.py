@@ -1,7 +1,7 @@
 """The state of an unfinished training on disk, so that a killed one goes on where it was.
 
-One safetensors file holds weights, optimiser moments and generators as tensors, and the rest as JSON. It is written
-under another name and renamed, so a half-written one never counts.
+One safetensors file holds weights, optimiser moments and generators as tensors, and the rest as JSON. It is
+written under another name and renamed, so a half-written one never counts.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ def _load(file: Path) -> pd.DataFrame:
             file, sep=separator, encoding="utf-8-sig", dtype=str, keep_default_na=False, index_col=False
         )
     except FileNotFoundError as error:
-        raise CohortError(
-            f"{file} is missing. Write it, or correct 'file' in the cohort's reader."
-        ) from error
+        raise CohortError(f"{file} is missing. Write it, or correct 'file' in the cohort's reader.") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise CohortError(f"{file} is not a CSV table in UTF-8: {error}") from error
     table.columns = [column.strip() for column in table.columns]

@@ -41,9 +41,7 @@ def read_decathlon(reader: DecathlonReader) -> list[SubjectFiles]:
 
 def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise CohortError(
-            f"{file} is missing. A Decathlon task folder has dataset.json, imagesTr/ and labelsTr/."
-        )
+        raise CohortError(f"{file} is missing. A Decathlon task folder has dataset.json, imagesTr/ and labelsTr/.")
     try:
         description = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
@@ -52,9 +50,7 @@ def _load(file: Path) -> dict[str, Any]:
     if (
         not isinstance(entries, list)
         or not all(
-            isinstance(entry, dict)
-            and isinstance(entry.get("image"), str)
-            and isinstance(entry.get("label"), str)
+            isinstance(entry, dict) and isinstance(entry.get("image"), str) and isinstance(entry.get("label"), str)
             for entry in entries
         )
         or not isinstance(description.get("modality"), dict)

@@ -6,16 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from dwp_kedro.cohorts.checks import check_splits, raise_problems
 from dwp_kedro.cohorts.manifest import build_manifest
 from dwp_kedro.cohorts.splits import make_splits
 from dwp_kedro.cohorts.subjects import read_subject
+from dwp_kedro.imaging.overlays import contact_sheet
 from dwp_kedro.imaging.preprocessing import preprocess_subject
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.parameters import CohortParameters, GridParameters
-from dwp_kedro.pipelines.volumes import image_id, label_id
-from dwp_kedro.progress import report_progress
+from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id
+from dwp_kedro.progress import report_progress, track
+
+_MOST_SHOWN = 96  # subjects on a contact sheet
 
 
 def read_cohort(cohort: CohortParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -52,6 +56,13 @@ def preprocess_cohort(
         partitions[label_id(row["subject"])] = subject.label
     subjects = manifest[["subject", "group", "fingerprint"]]
     return partitions, subjects.assign(channels=manifest["images"].str.count(r"\|") + 1)
+
+
+def draw_cohort(volumes: Volumes, subjects: pd.DataFrame) -> Figure:
+    """Show a slice of every preprocessed subject with its label outlined: the look that finds a wrong mask."""
+    shown = sorted(subjects["subject"])[:_MOST_SHOWN]
+    pairs = {name: (volumes[image_id(name, 0)](), volumes[label_id(name)]()) for name in track(shown, "drawing")}
+    return contact_sheet(pairs)
 
 
 def split_subjects(subjects: pd.DataFrame, grid: GridParameters) -> pd.DataFrame:

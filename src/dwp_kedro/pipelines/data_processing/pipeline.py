@@ -6,6 +6,7 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from dwp_kedro.pipelines.data_processing.nodes import (
     collect_problems,
+    draw_cohort,
     preprocess_cohort,
     read_cohort,
     split_subjects,
@@ -17,8 +18,8 @@ COHORTS = ("source", "target")
 def create_pipeline() -> Pipeline:
     """Build the pipeline, the same for both cohorts::
 
-        cohort on disk → read → manifest ─┬─→ preprocess → volumes, subjects → split (target)
-                              problems ───┘
+    cohort on disk → read → manifest ─┬─→ preprocess → volumes, subjects ─┬─→ contact sheet
+                          problems ───┘                                   └─→ splits (target)
     """
     template = [
         node(read_cohort, "params:cohort", ["manifest", "problems"], name="read"),
@@ -28,6 +29,7 @@ def create_pipeline() -> Pipeline:
             ["volumes", "subjects"],
             name="preprocess",
         ),
+        node(draw_cohort, ["volumes", "subjects"], "contact_sheet", name="draw"),
     ]
     cohorts = [
         pipeline(
@@ -50,13 +52,15 @@ def create_pipeline() -> Pipeline:
                     "target": "params:data_processing.target",
                 },
                 "data_processing.problems",
-                name="collect_problems", namespace="data_processing",
+                name="collect_problems",
+                namespace="data_processing",
             ),
             node(
                 split_subjects,
                 ["data_processing.target.subjects", "params:grid"],
                 "data_processing.splits",
-                name="split", namespace="data_processing",
+                name="split",
+                namespace="data_processing",
             ),
         ]
     )

@@ -74,14 +74,16 @@ def create_pipeline(
                 **{group.name: f"prior_learning.{group.name}.checkpoint" for group in groups},
             },
             "prior_learning.prior",
-            name="assemble", namespace="prior_learning",
+            name="assemble",
+            namespace="prior_learning",
             tags="summary",
         ),
         node(
             summarise_groups,
             {group.name: f"prior_learning.{group.name}.metrics" for group in groups},
             "prior_learning.summary",
-            name="summarise", namespace="prior_learning",
+            name="summarise",
+            namespace="prior_learning",
             tags="summary",
         ),
     ]

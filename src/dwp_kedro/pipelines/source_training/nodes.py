@@ -80,9 +80,7 @@ def summarise_networks(**metrics: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame([{"network": name, **values} for name, values in metrics.items()])
 
 
-def _new_unet(
-    subjects: pd.DataFrame, cohort: CohortParameters, network: NetworkParameters, seed: int
-) -> UNet3D:
+def _new_unet(subjects: pd.DataFrame, cohort: CohortParameters, network: NetworkParameters, seed: int) -> UNet3D:
     return new_network(channel_count(subjects), len(cohort.class_names) + 1, network.channels, seed)
 
 

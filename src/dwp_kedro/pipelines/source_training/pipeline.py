@@ -43,9 +43,9 @@ def whole_names(plan: Plan) -> list[str]:
 def create_pipeline(plan: Plan) -> Pipeline:
     """Build the pipeline, a namespace per network::
 
-        source volumes ─┬─→ network_0 → network_0_restarted ─┐
-                        ├─→ network_1 → network_1_restarted ─┼─→ summary
-                        └─→ whole_0 (where pr starts)  ──────┘
+    source volumes ─┬─→ network_0 → network_0_restarted ─┐
+                    ├─→ network_1 → network_1_restarted ─┼─→ summary
+                    └─→ whole_0 (where pr starts)  ──────┘
     """
     networks = []
     for index in range(plan.source_training.n_networks):
@@ -67,7 +67,8 @@ def create_pipeline(plan: Plan) -> Pipeline:
         summarise_networks,
         {name: f"source_training.{name}.metrics" for name in names},
         "source_training.summary",
-        name="summarise", namespace="source_training",
+        name="summarise",
+        namespace="source_training",
         tags="summary",
     )
     return pipeline([*networks, pipeline([summary])], tags="source_training")

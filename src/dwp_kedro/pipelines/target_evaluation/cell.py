@@ -145,8 +145,11 @@ def predict_cell(
     prediction: PredictionParameters,
     compute: ComputeParameters,
     cell: Cell,
-) -> tuple[dict[str, Volume], dict[str, Volume]]:
-    """Segment the split's test subjects, on the network's grid and on each scan's own."""
+) -> tuple[dict[str, Volume], dict[str, Volume], pd.DataFrame]:
+    """Segment the split's test subjects, on the network's grid and on each scan's own.
+
+    The table of the subjects is saved after the predictions, and so says that they are whole.
+    """
     names = test_subjects(splits, cell.split)
     rows = manifest.set_index("subject", drop=False)
     probabilities = predict(
@@ -166,21 +169,21 @@ def predict_cell(
         own_shape, own_affine = own_grid(rows.loc[name].to_dict(), cohort)
         own = to_own_grid(probability.numpy(), affine, own_shape, own_affine)
         on_own_grid[name] = Volume.from_array(own, own_affine)
-    return on_grid, on_own_grid
+    return on_grid, on_own_grid, pd.DataFrame({"subject": names})
 
 
 def score_predictions(
     predictions: Volumes,
     own_grid_predictions: Volumes,
+    predicted: pd.DataFrame,
     volumes: Volumes,
     manifest: pd.DataFrame,
     cohort: CohortParameters,
     checkpoint: Checkpoint,
-    splits: pd.DataFrame,
     cell: Cell,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Score every test subject: overlap, distance, volume; and overlap on the scan's own grid."""
-    names = test_subjects(splits, cell.split)
+    """Score every predicted subject: overlap, distance, volume; and overlap on the scan's own grid."""
+    names = predicted["subject"].tolist()
     rows = manifest.set_index("subject", drop=False)
 
     def array_of(load: Callable[[], Volume]) -> Callable[[], np.ndarray]:

@@ -51,7 +51,7 @@ def summarise(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, float]]:
     """Make the paper's tables, mean (standard deviation over splits), the paired tests, and plain numbers."""
     tables = [summary_table(scores, metric).reset_index() for metric in ("dsc", "iou", "hd95")]
-    return (*tables, paired_wilcoxon(scores, REFERENCE_METHOD), summary_metrics(scores))  # type: ignore[return-value]
+    return (*tables, paired_wilcoxon(scores, REFERENCE_METHOD), summary_metrics(scores))
 
 
 def draw_scores(scores: pd.DataFrame) -> tuple[go.Figure, go.Figure]:
@@ -80,10 +80,7 @@ def draw_segmentations(
         of_cell,
         {name: _array_of(volumes[image_id(name, 0)]) for name in shown},
         {name: _array_of(volumes[label_id(name)]) for name in shown},
-        {
-            method: {name: _array_of(loaders[name]) for name in shown}
-            for method, loaders in predictions.items()
-        },
+        {method: {name: _array_of(loaders[name]) for name in shown} for method, loaders in predictions.items()},
         subjects,
         None if cohort.spacing == "unknown" else some_volume.spacing,
     )

@@ -39,10 +39,10 @@ def grid_cells(grid: GridParameters) -> list[Cell]:
 def create_pipeline(plan: Plan) -> Pipeline:
     """Build the pipeline, a namespace per method and within it one per cell::
 
-        prior, source network ─┐
-        target volumes, splits ┴→ dwp.n5_split0_seed0: train → checkpoint → predict → score ─┐
-                                  …                                                          ├→ tables, figures,
-                                  ri.n20_split2_seed0: train → checkpoint → predict → score ─┘  report
+    prior, source network ─┐
+    target volumes, splits ┴→ dwp.n5_split0_seed0: train → checkpoint → predict → score ─┐
+                              …                                                          ├→ tables, figures,
+                              ri.n20_split2_seed0: train → checkpoint → predict → score ─┘  report
     """
     cells = grid_cells(plan.grid)
     return pipeline([*(_cell_pipeline(cell, plan) for cell in cells), _summary(cells)], tags="target_evaluation")
@@ -55,12 +55,13 @@ def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
         starts["prior"] = _PRIOR
     if method.start == "source":
         starts["source_network"] = f"source_training.whole_{cell.seed}.checkpoint"
-    shared = {"volumes": _VOLUMES, "splits": _SPLITS, "cohort": _COHORT}
+    shared = {"volumes": _VOLUMES, "cohort": _COHORT}
     train = node(
         bind(train_cell, cell=cell),
         {
             **shared,
             **starts,
+            "splits": _SPLITS,
             "subjects": _SUBJECTS,
             "method": f"params:methods.{cell.method}",
             "training": "params:target_training",
@@ -75,11 +76,12 @@ def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
         {
             **shared,
             "checkpoint": "checkpoint",
+            "splits": _SPLITS,
             "manifest": _MANIFEST,
             "prediction": "params:prediction",
             "compute": "params:compute",
         },
-        ["predictions", "own_grid_predictions"],
+        ["predictions", "own_grid_predictions", "predicted"],
         name="predict",
     )
     score = node(
@@ -88,6 +90,7 @@ def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
             **shared,
             "predictions": "predictions",
             "own_grid_predictions": "own_grid_predictions",
+            "predicted": "predicted",
             "manifest": _MANIFEST,
             "checkpoint": "checkpoint",
         },
@@ -95,8 +98,7 @@ def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
         name="score",
     )
     template = Pipeline([train, predict, score])
-    inner = {"checkpoint", "predictions", "own_grid_predictions"}
-    outside = {name for name in template.inputs() if name not in inner}
+    outside = template.inputs()
     return pipeline(
         template,
         namespace=f"target_evaluation.{cell.name}",
@@ -129,7 +131,13 @@ def _summary(cells: list[Cell]) -> Pipeline:
     return pipeline(
         [
             node(collect_scores, of_cells("scores"), f"{here}.scores", name="collect_scores", namespace=here),
-            node(collect_timings, of_cells("metrics"), f"{here}.timings", name="collect_timings", namespace=here),
+            node(
+                collect_timings,
+                of_cells("metrics"),
+                f"{here}.timings",
+                name="collect_timings",
+                namespace=here,
+            ),
             node(
                 summarise,
                 f"{here}.scores",
@@ -137,20 +145,23 @@ def _summary(cells: list[Cell]) -> Pipeline:
                     f"{here}.{name}"
                     for name in ("summary_dsc", "summary_iou", "summary_hd95", "wilcoxon", "metrics")
                 ],
-                name="summarise", namespace=here,
+                name="summarise",
+                namespace=here,
             ),
             node(
                 draw_scores,
                 f"{here}.scores",
                 [f"{here}.figure_train_size", f"{here}.figure_distribution"],
-                name="draw_scores", namespace=here,
+                name="draw_scores",
+                namespace=here,
             ),
             node(draw_curves, of_cells("history"), f"{here}.figure_curves", name="draw_curves", namespace=here),
             node(
                 bind(draw_segmentations, cell=shown),
                 {"scores": f"{here}.scores", "volumes": _VOLUMES, "cohort": _COHORT, **predictions},
                 [f"{here}.figure_segmentations", f"{here}.drawn_segmentations"],
-                name="draw_segmentations", namespace=here,
+                name="draw_segmentations",
+                namespace=here,
             ),
             node(
                 write_report,
@@ -171,7 +182,8 @@ def _summary(cells: list[Cell]) -> Pipeline:
                     "command": "params:command",
                 },
                 f"{here}.report",
-                name="write_report", namespace=here,
+                name="write_report",
+                namespace=here,
             ),
         ],
         tags="summary",

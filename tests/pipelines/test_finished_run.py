@@ -1,0 +1,342 @@
+"""What a finished ``kedro run --env test`` leaves behind, looked at with nothing but general tools."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from safetensors import safe_open
+
+METHODS = ["ri", "pr", "prf", "dwp"]
+SIZES, SPLITS = [2, 3], [0, 1]
+N_TEST = 3
+CELLS = [(m, n, s) for m in METHODS for n in SIZES for s in SPLITS]
+MOST_SILENT_SECONDS = 15  # 10 s are promised; the rest is for a machine that does other things beside it
+# What --env test says of the target: subjects 0 to 6, one of them set aside.
+SUBJECTS = {f"tumour_{index:03d}" for index in range(7)}
+SET_ASIDE = {"tumour_003"}
+
+
+@pytest.fixture(scope="module")
+def reporting(finished_project: Path) -> Path:
+    return finished_project / "data" / "08_reporting" / "test"
+
+
+@pytest.fixture(scope="module")
+def scores(reporting: Path) -> pd.DataFrame:
+    return pd.read_csv(reporting / "scores.csv")
+
+
+@pytest.fixture(scope="module")
+def splits(finished_project: Path) -> pd.DataFrame:
+    return pd.read_csv(finished_project / "data/03_primary/test/splits.csv")
+
+
+def output_folder(project: Path, method: str, n_train: int, split: int) -> Path:
+    return project / f"data/07_model_output/test/{method}/n{n_train}_split{split}_seed0"
+
+
+def raw_scan(project: Path, subject: str, what: str) -> nib.Nifti1Image:
+    return nib.load(project / f"data/01_raw/phantom/tumours/{subject}/{subject}_{what}.nii.gz")
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Return DSC and IoU of two masks; two empty ones agree."""
+    shared, total = float((a & b).sum()), float(a.sum() + b.sum())
+    return (2 * shared / total, shared / (total - shared)) if total else (1.0, 1.0)
+
+
+# --- splits, predictions, scores ---------------------------------------------------------------------------
+
+
+def test_no_subject_has_two_roles_in_a_split(splits: pd.DataFrame):
+    for _, of_split in splits.groupby("split"):
+        assert sorted(of_split["subject"]) == sorted(SUBJECTS)
+        assert set(of_split.query("role == 'set_aside'")["subject"]) == SET_ASIDE
+        assert len(of_split.query("role == 'test'")) == N_TEST
+        training = of_split.query("role == 'train'").sort_values("rank")
+        assert training["rank"].tolist() == list(range(len(SUBJECTS) - N_TEST - 1))
+
+
+def test_every_cell_predicts_the_test_subjects_of_its_split(finished_project: Path, splits: pd.DataFrame):
+    for method, n_train, split in CELLS:
+        tested = set(splits.query(f"split == {split} and role == 'test'")["subject"])
+        for grid in ("network_grid", "own_grid"):
+            files = (output_folder(finished_project, method, n_train, split) / grid).glob("*.nii.gz")
+            assert {file.name.removesuffix(".nii.gz") for file in files} == tested
+
+
+def test_predictions_lie_on_the_grids_of_the_scans(finished_project: Path):
+    predictions = list(finished_project.glob("data/07_model_output/test/*/*/own_grid/*.nii.gz"))
+    assert len(predictions) == len(CELLS) * N_TEST
+    for path in predictions:
+        prediction = nib.load(path)
+        scan = raw_scan(finished_project, path.name.removesuffix(".nii.gz"), "image")
+        assert prediction.shape == scan.shape == (46, 40, 38)
+        np.testing.assert_allclose(prediction.affine, scan.affine, atol=1e-4)
+
+
+def test_scores_are_those_of_the_predictions_on_disk(finished_project: Path, scores: pd.DataFrame):
+    for row in scores.itertuples():
+        folder = output_folder(finished_project, row.method, row.n_train, row.split)
+        prediction = nib.load(folder / "network_grid" / f"{row.subject}.nii.gz").get_fdata() > 0
+        label = nib.load(finished_project / f"data/03_primary/test/target/labels/{row.subject}.nii.gz")
+        dsc, iou = overlap(prediction, label.get_fdata() > 0)
+        assert (row.dsc, row.iou) == pytest.approx((dsc, iou), abs=1e-6)
+        voxel = math.prod(float(side) for side in label.header.get_zooms()) / 1000
+        assert row.volume_predicted == pytest.approx(prediction.sum() * voxel, rel=1e-4)
+        on_own_grid = nib.load(folder / "own_grid" / f"{row.subject}.nii.gz").get_fdata() > 0
+        own_label = raw_scan(finished_project, row.subject, "label").get_fdata() > 0
+        assert row.own_grid_dsc == pytest.approx(overlap(on_own_grid, own_label)[0], abs=1e-6)
+
+
+def test_the_scores_table_has_each_cell_and_test_subject_once(scores: pd.DataFrame, splits: pd.DataFrame):
+    tested = splits.query("role == 'test'")[["split", "subject"]].itertuples(index=False)
+    expected = sorted(
+        (method, n_train, split, 0, subject, "foreground")
+        for split, subject in tested
+        for method in METHODS
+        for n_train in SIZES
+    )
+    keys = scores[["method", "n_train", "split", "seed", "subject", "class"]].itertuples(index=False, name=None)
+    assert sorted(keys) == expected
+    assert len(scores) == len(CELLS) * N_TEST
+    assert np.isfinite(scores.select_dtypes("number")).all(axis=None)
+
+
+# --- summary -----------------------------------------------------------------------------------------------
+
+
+def split_means(scores: pd.DataFrame, method: str, n_train: int, metric: str) -> list[float]:
+    return [
+        statistics.mean(
+            value
+            for m, n, s, value in zip(
+                scores["method"], scores["n_train"], scores["split"], scores[metric], strict=True
+            )
+            if (m, n, s) == (method, n_train, split)
+        )
+        for split in SPLITS
+    ]
+
+
+@pytest.mark.parametrize(("metric", "digits"), [("dsc", 2), ("iou", 2), ("hd95", 1)])
+def test_summary_tables_are_means_and_deviations_over_splits(
+    reporting: Path, scores: pd.DataFrame, metric: str, digits: int
+):
+    table = pd.read_csv(reporting / f"summary_{metric}.csv", index_col="n_train")
+    metrics = json.loads((reporting / "metrics.json").read_text())
+    assert list(table.columns) == METHODS
+    assert list(table.index) == SIZES
+    for method in METHODS:
+        for n_train in SIZES:
+            means = split_means(scores, method, n_train, metric)
+            mean, deviation = statistics.mean(means), statistics.stdev(means)
+            assert table.loc[n_train, method] == f"{mean:.{digits}f} ({deviation:.{digits}f})"
+            assert metrics[f"{method}_n{n_train}_{metric}_mean"] == pytest.approx(mean)
+            assert metrics[f"{method}_n{n_train}_{metric}_sd"] == pytest.approx(deviation)
+
+
+def test_paired_tests_compare_dwp_with_each_other_method(reporting: Path, scores: pd.DataFrame):
+    table = pd.read_csv(reporting / "wilcoxon.csv").set_index(["n_train", "method"])
+    assert sorted(table.index) == sorted((n_train, method) for n_train in SIZES for method in METHODS[:3])
+    for (n_train, method), row in table.iterrows():
+        of_size = scores[scores["n_train"] == n_train]
+        pairs = of_size.pivot_table(index=["subject", "split"], columns="method", values="dsc")
+        by_subject = (pairs["dwp"] - pairs[method]).groupby("subject").mean()
+        assert row["n_subjects"] == len(by_subject)
+        assert row["mean_difference"] == pytest.approx(by_subject.mean())
+
+
+def test_the_report_shows_the_result_and_how_it_came_about(reporting: Path):
+    page = (reporting / "report.html").read_text()
+    for cell in pd.read_csv(reporting / "summary_dsc.csv", index_col="n_train").to_numpy().ravel():
+        assert cell in page
+    for fact in ("kedro run --env test", "phantom plaques", "phantom tumours", "made-up scans", *METHODS):
+        assert fact in page
+    assert 'src="http' not in page, "it must open without a network"
+
+
+# --- the portable prior ------------------------------------------------------------------------------------
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from strings_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings_in(inner)
+
+
+def test_the_prior_names_no_subject_and_no_path(finished_project: Path):
+    file = finished_project / "data/06_models/test/prior.safetensors"
+    with safe_open(file, "pt") as opened:
+        values = [json.loads(text) if text[:1] in '{["' else text for text in opened.metadata().values()]
+    texts = list(strings_in(values))
+    assert "phantom plaques" in texts, "the card is what is searched"
+    # A kernel group's place in the network, as in "encoder 1/4", is no path.
+    paths = [t for t in texts if re.search(r"[/\\]", re.sub(r"^(en|de)coder 1/[1248]$", "", t))]
+    assert paths == []
+    content = file.read_bytes()
+    subjects = pd.read_csv(finished_project / "data/03_primary/test/source_subjects.csv")
+    for secret in (*subjects["subject"], *subjects["fingerprint"], *SUBJECTS, finished_project.name):
+        assert str(secret).encode() not in content
+
+
+def test_the_prior_holds_seven_groups_and_the_source_network(finished_project: Path):
+    with safe_open(finished_project / "data/06_models/test/prior.safetensors", "pt") as opened:
+        parts = {name.split("/")[0] for name in opened.keys()}  # noqa: SIM118
+        carried = {
+            name.removeprefix("source_network/"): opened.get_tensor(name)
+            for name in opened.keys()  # noqa: SIM118
+            if name.startswith("source_network/")
+        }
+    assert parts == {*(f"group_{number}" for number in range(1, 8)), "source_network"}
+    with safe_open(finished_project / "data/06_models/test/source_training/whole_0.safetensors", "pt") as whole:
+        assert set(carried) == set(whole.keys())
+        assert all((carried[name] == whole.get_tensor(name)).all() for name in carried)
+
+
+# --- MLflow ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(finished_project: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{finished_project}/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def runs(client: MlflowClient) -> list[Run]:
+    experiment = client.get_experiment_by_name("dwp-kedro/test")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+@pytest.fixture(scope="module")
+def children(runs: list[Run]) -> dict[str, Run]:
+    return {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
+
+
+def test_one_finished_parent_and_a_finished_child_for_each_training(runs: list[Run], children: dict[str, Run]):
+    networks = {"network_0", "network_0_restarted", "network_1", "network_1_restarted", "whole_0"}
+    expected = {
+        **dict.fromkeys(networks, "source_network"),
+        **{f"group_{number}": "kernel_vae" for number in range(1, 8)},
+        **{f"{method}.n{n}_split{split}_seed0": "grid_cell" for method, n, split in CELLS},
+    }
+    assert {name: child.data.tags["stage"] for name, child in children.items()} == expected
+    parents = [run for run in runs if run.info.run_name not in children]
+    assert len(parents) == 1
+    assert len(runs) == len(children) + 1
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parents[0].info.run_id}
+
+
+def test_children_can_be_compared_by_the_same_parameters(children: dict[str, Run]):
+    identity = {"method", "n_train", "split", "seed", "network", "group", "environment"}
+    keys_by_stage: dict[str, set[frozenset[str]]] = {}
+    for child in children.values():
+        keys_by_stage.setdefault(child.data.tags["stage"], set()).add(frozenset(child.data.params))
+        assert identity <= set(child.data.params)
+    assert {stage: len(keys) for stage, keys in keys_by_stage.items()} == dict.fromkeys(keys_by_stage, 1)
+    cell = children["dwp.n3_split1_seed0"].data.params
+    place = {name: cell[name] for name in ("method", "n_train", "split", "seed", "environment")}
+    assert place == {"method": "dwp", "n_train": "3", "split": "1", "seed": "0", "environment": "test"}
+
+
+@pytest.mark.parametrize(
+    ("child", "history", "curves"),
+    [
+        ("network_1", "source_training/network_1", {"loss", "data_term", "train_dsc", "learning_rate"}),
+        ("group_3", "prior_learning/group_3", {"loss", "data_term", "latent_kl", "learning_rate"}),
+        (
+            "dwp.n3_split0_seed0",
+            "target_evaluation/dwp/n3_split0_seed0",
+            {"loss", "data_term", "kl", "train_dsc", "learning_rate"},
+        ),
+        (
+            "ri.n3_split0_seed0",
+            "target_evaluation/ri/n3_split0_seed0",
+            {"loss", "data_term", "train_dsc", "learning_rate"},
+        ),
+    ],
+)
+def test_curves_are_those_of_the_history(
+    finished_project: Path,
+    client: MlflowClient,
+    children: dict[str, Run],
+    child: str,
+    history: str,
+    curves: set[str],
+):
+    table = pd.read_csv(finished_project / f"data/06_models/test/{history}_history.csv")
+    assert set(table.columns) == curves | {"step"}
+    for name in curves:
+        points = client.get_metric_history(children[child].info.run_id, name)
+        # The final figures of a training share a name with its curve of DSC, at step 0.
+        curve = {point.step: point.value for point in points if point.step > 0}
+        assert curve == pytest.approx(dict(zip(table["step"], table[name], strict=True)))
+
+
+def test_final_metrics_are_the_means_of_the_scores(children: dict[str, Run], scores: pd.DataFrame):
+    for method, n_train, split in CELLS:
+        of_cell = scores.query(f"method == '{method}' and n_train == {n_train} and split == {split}")
+        metrics = children[f"{method}.n{n_train}_split{split}_seed0"].data.metrics
+        for metric in ("dsc", "iou", "hd95", "own_grid_dsc"):
+            assert metrics[f"test_{metric}_mean"] == pytest.approx(of_cell[metric].mean())
+
+
+def test_checkpoints_and_tables_are_found_from_mlflow(
+    finished_project: Path, client: MlflowClient, runs: list[Run], children: dict[str, Run]
+):
+    for child in children.values():
+        assert (finished_project / child.data.tags["checkpoint"]).is_file()
+    parent = next(run for run in runs if run.info.run_name not in children)
+    logged = {file.path for file in client.list_artifacts(parent.info.run_id, "target_evaluation")}
+    wanted = ("report.html", "summary_dsc.csv", "scores.csv", "segmentations.png", "train_size.json")
+    assert {f"target_evaluation/{name}" for name in wanted} <= logged
+
+
+# --- the terminal ------------------------------------------------------------------------------------------
+
+
+def test_the_terminal_ends_with_the_table_and_where_to_look(finished_project: Path, reporting: Path):
+    lines = (finished_project / "terminal.txt").read_text().splitlines()
+    assert lines[-4] == "Report:     data/08_reporting/test/report.html"
+    assert lines[-3].startswith("Kedro-Viz:  kedro viz")
+    assert lines[-2].startswith("MLflow:     mlflow ui --backend-store-uri sqlite:///mlflow.db")
+    assert lines[-1].startswith("Which method wins at n = 2?  http://127.0.0.1:5000/#/compare-runs?runs=")
+    table = pd.read_csv(reporting / "summary_dsc.csv").astype(str)
+    last = lines[-15:-4]
+    for wanted in (list(table.columns), *table.to_numpy().tolist()):
+        assert any(re.findall(r"[^\s│┃|](?:[^│┃|]*[^\s│┃|])?", line) == wanted for line in last), wanted
+
+
+def test_every_training_says_how_far_it_is(finished_project: Path):
+    printed = (finished_project / "terminal.txt").read_text()
+    for task in ("source network 1 restarted", "prior group_7", "target dwp n3 split1 seed0"):
+        assert re.search(rf"^{task}: \d+/\d+ loss .*done in", printed, re.MULTILINE), task
+
+
+def test_nothing_is_silent_for_long(finished_project: Path):
+    seconds = [float(line) for line in (finished_project / "terminal_seconds.txt").read_text().splitlines()]
+    lines = (finished_project / "terminal.txt").read_text().splitlines()
+    assert len(seconds) == len(lines)
+    silences = np.diff(seconds)
+    longest = int(silences.argmax())
+    assert silences[longest] < MOST_SILENT_SECONDS, f"{silences[longest]:.1f} s after: {lines[longest]}"

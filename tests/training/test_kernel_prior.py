@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dwp_kedro.bayes.groups import KernelGroup
+from dwp_kedro.networks import UNet3D
+from dwp_kedro.training.kernel_prior import collect_kernels, kept_rows, learn_prior, prior_metrics
+from dwp_kedro.training.settings import Compute, Schedule
+
+CPU = Compute(device="cpu")
+
+
+def test_every_kernel_is_where_its_provenance_says():
+    weights = {name: UNet3D(channels=(2, 3, 3, 4)).state_dict() for name in ("a", "b")}
+    group = KernelGroup("group_1", "encoder 1/1", ("init_conv", "down1.conv_1"))
+    tensor = collect_kernels(weights, group)
+    assert len(tensor.kernels) == 2 * (2 * 1 + 3 * 2)
+    for row in range(len(tensor.kernels)):
+        weight = weights[tensor.network[row]][f"{tensor.layer[row]}.weight"]
+        expected = weight[tensor.output_channel[row], tensor.input_channel[row]]
+        assert torch.equal(tensor.kernels[row], expected)
+
+
+def test_near_zero_kernels_are_dropped():
+    kernels = torch.ones(10, 27)
+    kernels[3] *= 1e-4
+    assert kept_rows(kernels, 0.01).tolist() == [row != 3 for row in range(10)]
+    assert kept_rows(kernels, 0.0).all()
+
+
+def _bimodal(n: int, seed: int) -> torch.Tensor:
+    """Kernels of two opposite shapes and small noise: no Gaussian describes them well."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = torch.linspace(-1, 1, 27)
+    sign = torch.randint(0, 2, (n, 1), generator=generator) * 2.0 - 1
+    return 0.03 * (sign * shape + 0.2 * torch.randn(n, 27, generator=generator))
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    kernels = _bimodal(400, 0)
+    schedule = Schedule(kind="cosine", learning_rate=2e-3, max_steps=250)
+    return kernels, *learn_prior(
+        kernels,
+        task="prior",
+        latent_dim=2,
+        literal_heads=False,
+        batch_size=50,
+        schedule=schedule,
+        seed=0,
+        compute=CPU,
+    )
+
+
+def test_the_scale_is_the_root_mean_square(learnt):
+    kernels, prior, _ = learnt
+    assert prior.scale == pytest.approx(kernels.square().mean().sqrt().item())
+
+
+def test_a_structured_group_beats_every_density_that_knows_less(learnt):
+    kernels, prior, history = learnt
+    metrics = prior_metrics(prior, kernels, _bimodal(200, 1), n_components=3)
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
+    for rival in ("isotropic_gaussian_nll", "gaussian_nll", "scale_mixture_nll"):
+        assert metrics["heldout_nelbo"] < metrics[rival] - 1, rival
+    assert metrics["active_dims"] >= 1
+    assert metrics["latent_kl"] > 0.5
+    assert metrics["n_heldout_kernels"] == 200
+
+
+def test_samples_have_the_kernels_own_units(learnt):
+    kernels, prior, _ = learnt
+    samples = prior.sample(500, torch.Generator().manual_seed(0))
+    assert samples.shape == (500, 27)
+    assert samples.std().item() == pytest.approx(kernels.std().item(), rel=0.25)
