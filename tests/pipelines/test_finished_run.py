@@ -22,7 +22,7 @@ METHODS = ["ri", "pr", "prf", "dwp"]
 SIZES, SPLITS = [2, 3], [0, 1]
 N_TEST = 3
 CELLS = [(m, n, s) for m in METHODS for n in SIZES for s in SPLITS]
-MOST_SILENT_SECONDS = 15  # 10 s are promised; the rest is for a machine that does other things beside it
+MOST_SILENT_SECONDS = 10
 # What --env test says of the target: subjects 0 to 6, one of them set aside.
 SUBJECTS = {f"tumour_{index:03d}" for index in range(7)}
 SET_ASIDE = {"tumour_003"}
@@ -194,7 +194,7 @@ def test_the_prior_names_no_subject_and_no_path(finished_project: Path):
     assert paths == []
     content = file.read_bytes()
     subjects = pd.read_csv(finished_project / "data/03_primary/test/source_subjects.csv")
-    for secret in (*subjects["subject"], *subjects["fingerprint"], *SUBJECTS, finished_project.name):
+    for secret in (*subjects["subject"], *subjects["fingerprint"], *SUBJECTS, finished_project.parent.name):
         assert str(secret).encode() not in content
 
 
@@ -334,9 +334,10 @@ def test_every_training_says_how_far_it_is(finished_project: Path):
 
 
 def test_nothing_is_silent_for_long(finished_project: Path):
-    seconds = [float(line) for line in (finished_project / "terminal_seconds.txt").read_text().splitlines()]
+    """Silence counts while the run has a processor: other work on the machine is not the run's fault."""
     lines = (finished_project / "terminal.txt").read_text().splitlines()
+    seconds = np.loadtxt(finished_project / "terminal_seconds.txt")
     assert len(seconds) == len(lines)
-    silences = np.diff(seconds)
+    silences = np.diff(seconds, axis=0).min(axis=1)
     longest = int(silences.argmax())
     assert silences[longest] < MOST_SILENT_SECONDS, f"{silences[longest]:.1f} s after: {lines[longest]}"

@@ -41,6 +41,12 @@ def test_parameters_are_flattened_under_their_last_name():
     assert {key.split(".")[0] for key in flat} == {"schedule", "method", "seed"}
 
 
+def test_all_methods_have_the_same_keys():
+    record = MethodParameters(start="he")
+    assert node_parameters({"params:methods.ri": record}) == node_parameters({"params:methods.mine": record})
+    assert node_parameters({"params:methods.ri": record})["method.start"] == "he"
+
+
 def test_equal_last_names_stay_apart():
     assert node_parameters({"params:source.grid": {"n": 1}, "params:target.grid": {"n": 2}}) == {
         "source.grid.n": "1",

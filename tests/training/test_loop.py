@@ -8,18 +8,22 @@ from torch import nn
 
 from dwp_kedro.progress import listening
 from dwp_kedro.training.loop import History, TrainingError, train
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.settings import Compute, Schedule
 
 COSINE = Schedule(kind="cosine", learning_rate=0.05, max_steps=24)
 
 
-class Regression(nn.Module):
+class Regression(Objective):
     """Noisy linear regression whose loss and data term differ by a constant."""
 
     def __init__(self, extra: float = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(3))
         self.extra = extra
+
+    def settings(self):
+        return {"extra": self.extra}
 
     def forward(self, x, y, *, step, generator):
         noise = 0.1 * torch.randn(len(x), generator=generator)
@@ -87,6 +91,15 @@ def test_the_state_of_another_training_is_not_taken_up(tmp_path):
     _train(resumed, seed=0, compute=compute)
     _train(fresh, seed=0)
     assert torch.equal(resumed.weight, fresh.weight)
+
+
+def test_the_state_of_another_objective_is_not_taken_up(tmp_path):
+    compute = Compute(device="cpu", state_folder=tmp_path, state_every_seconds=0)
+    with listening(KillAt(14)), pytest.raises(KilledError):
+        _train(Regression(extra=0.5), compute=compute)
+    resumed, fresh = Regression(), Regression()
+    history = _train(resumed, compute=compute)
+    assert history.rows == _train(fresh).rows
 
 
 def test_the_schedule_reads_the_data_term_not_the_loss():

@@ -15,6 +15,7 @@ STAGE_TAG = "stage."
 GRID_CELL = "grid_cell"
 
 _ABSENT = "-"
+_METHOD_RECORD = "params:methods."
 _NAMESPACES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -60,10 +61,14 @@ def node_parameters(inputs: Mapping[str, Any]) -> dict[str, str]:
     """Flatten the ``params:`` inputs of nodes under the last part of their names.
 
     ``params:target_evaluation.training`` gives ``training.batch_size``, ``training.schedule.kind`` and so on.
-    Two inputs with the same last part keep their whole names.
+    Two inputs with the same last part keep their whole names. A method's record is ``method`` whatever the method
+    is called, so that cells of different methods have the same keys.
     """
     names = [name for name in inputs if name.startswith("params:")]
-    last_parts = [name.rsplit(".", 1)[-1].removeprefix("params:") for name in names]
+    last_parts = [
+        "method" if name.startswith(_METHOD_RECORD) else name.rsplit(".", 1)[-1].removeprefix("params:")
+        for name in names
+    ]
     flat: dict[str, str] = {}
     for name, last in zip(names, last_parts, strict=True):
         label = last if last_parts.count(last) == 1 else name.removeprefix("params:")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dwp_kedro.bayes.densities import full_gaussian_nll, isotropic_gaussian_nll, scale_mixture_nll
 from dwp_kedro.bayes.groups import KernelGroup, layer_kernels
@@ -13,6 +14,7 @@ from dwp_kedro.bayes.kernels import KernelTensor
 from dwp_kedro.bayes.priors import DeepWeightPrior, vae_terms
 from dwp_kedro.networks.kernel_vae import KernelVAE, initialise_vae
 from dwp_kedro.training.loop import History, train
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.settings import Compute, Schedule
 
@@ -43,15 +45,20 @@ def kept_rows(kernels: Tensor, min_norm: float) -> Tensor:
     return norms > min_norm * norms.square().mean().sqrt()
 
 
-class KernelObjective(nn.Module):
+class KernelObjective(Objective):
     """The negative ELBO of a kernel VAE, one latent sample per kernel; nats per kernel."""
 
     def __init__(self, vae: KernelVAE) -> None:
         super().__init__()
         self.vae = vae
 
-    def forward(self, kernels: Tensor, *, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """kernels (batch, 27) → terms."""
+    def settings(self) -> dict[str, Any]:
+        """Form of the heads."""
+        return {"literal_heads": self.vae.literal_heads}
+
+    def forward(self, *batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Take kernels (batch, 27) of unit spread."""
+        (kernels,) = batch
         noise = torch.randn(len(kernels), self.vae.latent_dim, generator=generator, device=generator.device)
         latent_kl, log_likelihood = vae_terms(self.vae, kernels, noise.to(kernels.device))
         loss = latent_kl.sum(1).mean() - log_likelihood.mean()

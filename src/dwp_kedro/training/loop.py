@@ -7,14 +7,15 @@ import resource
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from dwp_kedro.progress import log_metrics, report_progress
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.state import capture, fingerprint, read_state, restore, write_state
@@ -22,16 +23,6 @@ from dwp_kedro.training.state import capture, fingerprint, read_state, restore, 
 
 class TrainingError(RuntimeError):
     """A training cannot go on."""
-
-
-class Objective(Protocol):
-    """A module whose call on a batch gives its terms.
-
-    ``loss`` is what is minimised; ``data_term`` is what schedule and stopping read; others are logged.
-    """
-
-    def __call__(self, *batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Terms of one batch, scalars."""
 
 
 @dataclass
@@ -51,7 +42,7 @@ def make_fabric(compute: Compute) -> Fabric:
 
 
 def train(
-    objective: nn.Module,
+    objective: Objective,
     data: tuple[Tensor, ...],
     *,
     task: str,
@@ -77,8 +68,9 @@ def train(
     parameters = [p for p in objective.parameters() if p.requires_grad]
     # The gradient of l2·Σw² is 2·l2·w: Adam's weight decay (not AdamW's) is exactly that penalty.
     optimiser = torch.optim.Adam(parameters, lr=schedule.learning_rate, weight_decay=2 * l2)
-    settings = {"batch_size": batch_size, "schedule": schedule.as_dict(), "seed": seed, "l2": l2}
-    made_of = fingerprint({**settings, "precision": compute.precision}, data, objective)
+    settings: dict[str, Any] = {"batch_size": batch_size, "schedule": schedule.as_dict(), "seed": seed, "l2": l2}
+    settings |= {"precision": compute.precision, "objective": objective.settings()}
+    made_of = fingerprint(settings, data, objective)
     module, prepared = fabric.setup(objective, optimiser)
     rows = tuple(fabric.to_device(tensor) for tensor in data)
     return _Run(fabric, module, prepared, schedule, task, made_of, compute).finish(rows, batch_size, seed)

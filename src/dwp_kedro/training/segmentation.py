@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +12,25 @@ from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.progress import track
 from dwp_kedro.training.loop import make_fabric
 from dwp_kedro.training.losses import dice_cross_entropy, hard_dice
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.settings import Compute
 
 
-class SegmentationObjective(nn.Module):
+class SegmentationObjective(Objective):
     """The loss of a plain network: its data term and nothing else."""
 
     def __init__(self, network: nn.Module, dice_weight: float) -> None:
         super().__init__()
         self.network, self.dice_weight = network, dice_weight
 
-    def forward(
-        self, images: Tensor, labels: Tensor, *, step: int, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """images (batch, channels, x, y, z), labels (batch, x, y, z) → terms."""
+    def settings(self) -> dict[str, Any]:
+        """Weight of the Dice term."""
+        return {"dice_weight": self.dice_weight}
+
+    def forward(self, *batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Take images (batch, channels, x, y, z) and labels (batch, x, y, z)."""
+        images, labels = batch
         logits = self.network(images)
         data_term = dice_cross_entropy(logits.float(), labels, self.dice_weight)
         return {"loss": data_term, "data_term": data_term.detach(), "train_dsc": batch_dice(logits, labels)}

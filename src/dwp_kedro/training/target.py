@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.bayes.priors import DeepWeightPrior
 from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.training.losses import dice_cross_entropy
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.segmentation import SegmentationObjective, batch_dice
 
@@ -39,7 +40,7 @@ class PosteriorSettings:
     train_encoder: bool = True
 
 
-class PosteriorObjective(nn.Module):
+class PosteriorObjective(Objective):
     """loss = data term + temperature · KL / (N·V); see :mod:`dwp_kedro.bayes.elbo` for its derivation.
 
     Args:
@@ -60,25 +61,28 @@ class PosteriorObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.posterior, self.priors = posterior, nn.ModuleDict(priors)
-        self.settings, self.dice_weight, self.n_volumes = settings, dice_weight, n_volumes
+        self.posterior_settings, self.dice_weight, self.n_volumes = settings, dice_weight, n_volumes
         for prior in priors.values():
             prior.freeze(settings.train_encoder)
 
-    def forward(
-        self, images: Tensor, labels: Tensor, *, step: int, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """images (batch, channels, x, y, z), labels (batch, x, y, z) → terms."""
+    def settings(self) -> dict[str, Any]:
+        """Temperature, estimators, weight of the Dice term, number of volumes."""
+        return {**asdict(self.posterior_settings), "dice_weight": self.dice_weight, "n_volumes": self.n_volumes}
+
+    def forward(self, *batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Take images (batch, channels, x, y, z) and labels (batch, x, y, z)."""
+        images, labels = batch
         noisy = (
             self.posterior.weight_sample(generator)
-            if self.settings.estimator == "weight_samples"
+            if self.posterior_settings.estimator == "weight_samples"
             else self.posterior.local_reparameterisation(generator)
         )
         with noisy:
             logits = self.posterior(images)
         data_term = dice_cross_entropy(logits.float(), labels, self.dice_weight)
-        temperature = warmed_up(self.settings.temperature, step, self.settings.warm_up_steps)
+        temperature = warmed_up(self.posterior_settings.temperature, step, self.posterior_settings.warm_up_steps)
         with torch.autocast(images.device.type, enabled=False):
-            kl = kl_bound(self.posterior, self._priors(), generator, self.settings.kernel_fraction)
+            kl = kl_bound(self.posterior, self._priors(), generator, self.posterior_settings.kernel_fraction)
         loss = data_term + temperature * kl / (self.n_volumes * labels[0].numel())
         return {
             "loss": loss,
@@ -127,7 +131,7 @@ def make_objective(
     settings: PosteriorSettings,
     dice_weight: float,
     n_volumes: int,
-) -> tuple[nn.Module, nn.Module]:
+) -> tuple[Objective, nn.Module]:
     """Return the objective of a method and the network inside it, which a training moves.
 
     Without a prior that network is the given one; with one it is a posterior whose means start there.
