@@ -1,10 +1,14 @@
 """Project settings of Kedro."""
 
 import os
+import warnings
 from pathlib import Path
 
 from dwp_kedro.hooks import HOOKS as _HOOKS
 from dwp_kedro.pipelines.plan import PlanHook
+
+# Nodes over several namespaces name their datasets in full. Kedro warns of that at every command.
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
 
 
 def _environment_variable(name: str, default: str) -> str:
