@@ -15,11 +15,8 @@ def test_notebook_runs_on_a_finished_run(
 ) -> None:
     monkeypatch.setenv("KEDRO_ENV", "test")
     notebook = nbformat.read(path, as_version=4)
-    folder = finished_project / "notebooks"
-    folder.mkdir(exist_ok=True)
 
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}})
-    client.execute()
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(finished_project)}}).execute()
 
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     pictures = [output for output in shown if "image/png" in output.get("data", {})]

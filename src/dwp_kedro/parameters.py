@@ -6,6 +6,7 @@ inputs. An unknown key is refused.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -146,7 +147,7 @@ class ComputeParameters(Parameters):
     """Where and how training runs."""
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     state_folder: Path = Field(description="Where unfinished trainings keep their last state.")
     state_every_seconds: Annotated[float, Field(ge=0)] = Field(
         default=60.0, description="Least time between two saved states of a training, s."
@@ -160,13 +161,15 @@ class ScheduleParameters(Parameters):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="Plateau: multiplies the rate.")
     patience: Annotated[int, Field(ge=0)] = Field(default=10, description="Plateau: epochs without progress.")
-    threshold: Annotated[float, Field(ge=0)] = Field(default=1e-4, description="Plateau: relative progress.")
+    threshold: Annotated[float, Field(ge=0)] = Field(
+        default=1e-4, description="Plateau: the least fall of the data term that counts as progress."
+    )
     min_learning_rate: Annotated[float, Field(gt=0)] = Field(
         default=1e-6, description="Plateau: training stops at this rate. Cosine: the rate at the end."
     )
-    max_epochs: Annotated[int, Field(ge=1)] = 500
+    max_epochs: Annotated[int, Field(ge=1)] = Field(default=500, description="Plateau only.")
     max_steps: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Optimiser steps at most; needed by the cosine schedule."
+        default=None, description="Optimiser steps: at most (plateau), or exactly (cosine, which needs it)."
     )
 
     @model_validator(mode="after")
@@ -196,7 +199,9 @@ class SourceTrainingParameters(SegmentationTraining):
     """Source networks whose kernels the prior learns from, and those that pr and prf start from."""
 
     n_networks: Annotated[int, Field(ge=1)] = Field(default=10, description="Networks on bootstrap samples.")
-    seed: int = Field(default=0, description="Network i on a bootstrap sample uses seed + i.")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Network i on a bootstrap sample uses seed + i."
+    )
     l2: Annotated[float, Field(ge=0)] = Field(default=1e-3, description="Penalty l2·Σw² on all weights.")
     restart: ScheduleParameters | None = Field(
         default=ScheduleParameters(),
@@ -212,11 +217,12 @@ class PriorLearningParameters(Parameters):
         default="free", description="free: mean unbounded, log-variance clamped; literal: Tanh on both."
     )
     min_norm: Annotated[float, Field(ge=0)] = Field(
-        default=1e-3,
-        description="Kernels of smaller Euclidean norm, relative to the group's largest, are dropped.",
+        default=0.01,
+        description="Kernels of smaller Euclidean norm, relative to the group's root mean square, are dropped.",
     )
     heldout_networks: Annotated[int, Field(ge=1)] = Field(
-        default=1, description="Networks (with their restarts) kept out to report each prior's density on."
+        default=1,
+        description="Networks (with their restarts) that the prior does not learn from, to report its density on.",
     )
     mixture_components: Annotated[int, Field(ge=1)] = Field(default=8, description="Of the scale mixture.")
     batch_size: Annotated[int, Field(ge=1)] = 20
@@ -238,11 +244,18 @@ class MethodParameters(Parameters):
     trained_layers: list[str] | None = Field(default=None, description="Top-level layers; null: all.")
 
 
+_RESERVED_METHODS = ("summary", "data_processing", "source_training", "prior_learning", "target_evaluation")
+
+
 class GridParameters(Parameters):
     """Methods × train sizes × splits × seeds; the one place that defines them."""
 
     methods: Annotated[list[MethodName], Field(min_length=1)] = Field(
         default=["ri", "pr", "prf", "dwp"], description="Names of records in the block `methods`."
+    )
+    prior: Literal["learnt", "received"] = Field(
+        default="learnt",
+        description="Where the prior comes from: prior_learning, or the file `received_prior` of globals.yml.",
     )
     n_train: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [5, 10, 15, 20]
     n_splits: Annotated[int, Field(ge=1)] = 3
@@ -252,14 +265,26 @@ class GridParameters(Parameters):
         default="per_split", description="A new test set in every split (the paper), or one for all splits."
     )
     set_aside: list[str] = Field(default=[], description="Subjects for choosing recipes: never train or test.")
-    split_seed: int = 0
+    split_seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _values_make_cells_of_their_own(self) -> GridParameters:
+        for name in ("methods", "n_train", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: {values} names a value twice")
+        # A method's name is a tag too, beside those that select nodes in other ways.
+        taken = [m for m in self.methods if m in _RESERVED_METHODS or re.fullmatch(r"(n|split|seed)\d+", m)]
+        if taken:
+            raise ValueError(f"methods: {', '.join(taken)} is a tag of other nodes; give the method another name")
+        return self
 
 
 class TargetTrainingParameters(SegmentationTraining):
     """Training of a grid cell."""
 
     temperature: Annotated[float, Field(ge=0)] = Field(
-        default=1.0, description="loss = data term + temperature·KL / (N·V); 1 is the bound, 0 no prior."
+        default=0.1, description="loss = data term + temperature·KL / (N·V); 1 is the bound, 0 no prior."
     )
     warm_up_steps: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Steps over which the temperature rises linearly from 0."

@@ -11,11 +11,14 @@ from dwp_kedro.pipelines.plan import current_plan
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return the four pipelines by name, and their sum as ``__default__``."""
+    """Return the four pipelines by name, and as ``__default__`` the sum of those that a run needs.
+
+    These are all four, but with a received prior only the first and the last.
+    """
     plan = current_plan()
     whole = source_training.whole_names(plan)
     pipelines = {
-        "data_processing": data_processing.create_pipeline(),
+        "data_processing": data_processing.create_pipeline(plan),
         "source_training": source_training.create_pipeline(plan),
         "prior_learning": prior_learning.create_pipeline(
             plan,
@@ -25,4 +28,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         ),
         "target_evaluation": target_evaluation.create_pipeline(plan),
     }
-    return {**pipelines, "__default__": sum(pipelines.values(), Pipeline([]))}
+    needed = ("data_processing", "target_evaluation") if plan.grid.prior == "received" else tuple(pipelines)
+    return {**pipelines, "__default__": sum((pipelines[name] for name in needed), Pipeline([]))}

@@ -2,10 +2,9 @@
 
 import os
 import warnings
-from pathlib import Path
 
 from dwp_kedro.hooks import HOOKS as _HOOKS
-from dwp_kedro.pipelines.plan import PlanHook
+from dwp_kedro.pipelines.plan import PlanHook, project_path
 
 # Nodes over several namespaces name their datasets in full. Kedro warns of that at every command.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
@@ -16,16 +15,11 @@ def _environment_variable(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
-def _project_path(path: str) -> str:
-    """Resolve ``${project_path:PATH}``: relative to the project, wherever kedro is called from."""
-    return str(Path(__file__).parents[2] / path)
-
-
 HOOKS = (PlanHook(), *_HOOKS)
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": {"parameters": ["parameters*", "parameters*/**", "**/parameters*"]},
-    "custom_resolvers": {"environment_variable": _environment_variable, "project_path": _project_path},
+    "custom_resolvers": {"environment_variable": _environment_variable, "project_path": project_path},
 }

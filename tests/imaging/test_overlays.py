@@ -80,9 +80,9 @@ def test_contact_sheet_has_one_panel_per_subject() -> None:
     image = np.random.default_rng(0).random((16, 16, 8))
     label = np.zeros((16, 16, 8), dtype=np.uint8)
     label[3:9, 3:9, 5] = 1
-    subject = Volume.from_array(image, np.eye(4)), Volume.from_array(label, np.eye(4))
-    empty = Volume.from_array(image, np.eye(4)), Volume.from_array(0 * label, np.eye(4))
-    figure = contact_sheet({"s01": subject, "s02": subject, "s03": empty}, columns=2)
+    scan, mask, empty = (Volume.from_array(array, np.eye(4)) for array in (image, label, 0 * label))
+    subjects = [("s01", scan, mask), ("s02", scan, mask), ("s03", scan, empty)]
+    figure = contact_sheet(iter(subjects), 3, columns=2)
     assert [axes.get_title() for axes in figure.axes] == ["s01", "s02", "s03", ""]
     assert np.array_equal(shown(figure, 0), image[:, :, 5].T[:, ::-1])
     assert [len(axes.collections) for axes in figure.axes] == [1, 1, 0, 0]

@@ -124,6 +124,36 @@ def test_a_plateau_lowers_the_rate_and_ends_the_training():
     assert history.rows[4]["learning_rate"] == pytest.approx(1e-4)
 
 
+def test_a_plateau_of_a_negative_data_term_is_seen():
+    """A share of the best value would let a data term that slowly rises pass for progress."""
+
+    class Rising(Regression):
+        def forward(self, x, y, *, step, generator):
+            value = torch.tensor(-50.0 + 0.001 * step)
+            return {"loss": self.weight.sum() * 0 + value, "data_term": value}
+
+    schedule = Schedule(learning_rate=1e-3, factor=0.1, patience=2, min_learning_rate=1e-5, max_epochs=100)
+    assert len(_train(Rising(), schedule=schedule).rows) == 1 + 3 + 3
+
+
+def test_rows_may_be_named_twice_or_not_at_all():
+    seen = []
+
+    class Watching(Regression):
+        def forward(self, x, y, *, step, generator):
+            seen.extend(y.tolist())
+            return super().forward(x, y, step=step, generator=generator)
+
+    _train(Watching(), rows=[3, 3, 5], schedule=Schedule(kind="cosine", max_steps=1))
+    y = _data()[1]
+    assert sorted(seen) == sorted(y[[3, 3, 5]].tolist())
+
+
+def test_the_cosine_is_not_cut_by_epochs():
+    schedule = Schedule(kind="cosine", max_steps=9, max_epochs=1)
+    assert _train(Regression(), schedule=schedule).rows[-1]["step"] == 9
+
+
 def test_the_cosine_ends_at_the_smallest_rate_and_the_step_asked_for():
     history = _train(Regression())
     assert history.rows[-1]["step"] == 24

@@ -9,6 +9,7 @@ from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.bayes.priors import DeepWeightPrior
 from dwp_kedro.networks import KernelVAE, UNet3D
 from dwp_kedro.networks.kernel_vae import initialise_vae
+from dwp_kedro.progress import listening
 from dwp_kedro.training.loop import train
 from dwp_kedro.training.losses import dice_cross_entropy
 from dwp_kedro.training.segmentation import predict
@@ -141,6 +142,33 @@ def test_prf_trains_the_first_and_the_last_block_only():
     train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
     for name, tensor in trained.state_dict().items():
         assert torch.equal(before[name], tensor) != (name.split(".")[0] in layers), name
+
+
+def test_a_state_of_other_trained_layers_is_not_taken_up(tmp_path):
+    """Moments are saved by position: taken up for other layers they would be of other shapes."""
+
+    class Kill:
+        def on_progress(self, task, completed, total, metrics):
+            if completed == 3:
+                raise KeyboardInterrupt
+
+        def on_metrics(self, metrics, step):
+            pass
+
+    def run(layers):
+        network = new_network(1, 2, CHANNELS, seed=0)
+        objective, trained = make_objective(network, Method("none", layers), {}, PosteriorSettings(), 0.99, 2)
+        compute = Compute(device="cpu", state_folder=tmp_path, state_every_seconds=0)
+        schedule = Schedule(kind="cosine", learning_rate=1e-2, max_steps=4)
+        train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=compute)
+        return trained.state_dict()
+
+    with listening(Kill()), pytest.raises(KeyboardInterrupt):
+        run(("init_conv", "down1"))
+    assert list(tmp_path.iterdir())
+    resumed = run(("up3", "out"))
+    fresh = run(("up3", "out"))
+    assert all(torch.equal(resumed[name], fresh[name]) for name in fresh)
 
 
 def test_unknown_layers_are_named_with_those_there_are():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp_kedro.bayes.groups import KernelGroup, is_kernel_layer, layer_kernels
+from dwp_kedro.bayes.noise import standard_normal
 
 LOG_VARIANCE_RANGE = (-20.0, 2.0)
 _SMALLEST_VARIANCE = 1e-12  # of an output; the square root's slope at 0 is infinite
@@ -46,7 +47,7 @@ class BayesianConv3d(nn.Module):
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Draw one weight, reparameterised: mean + σ·ε."""
-        return self.mean + (0.5 * self.log_variance).exp() * _noise_like(self.mean, generator)
+        return self.mean + (0.5 * self.log_variance).exp() * standard_normal(self.mean.shape, generator, self.mean)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, x, y, z) → (batch, out, x', y', z'), as the current mode of the weights says."""
@@ -57,7 +58,7 @@ class BayesianConv3d(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             variance = self._convolve(x.float().square(), self.log_variance.float().exp(), None)
             deviation = variance.clamp_min(_SMALLEST_VARIANCE).sqrt()
-        return mean + deviation * _noise_like(deviation, self.local_noise)
+        return mean + deviation * standard_normal(deviation.shape, self.local_noise, deviation)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
@@ -135,8 +136,3 @@ class BayesianNetwork(nn.Module):
 
     def _bayesian_layers(self) -> list[BayesianConv3d]:
         return [module for module in self.network.modules() if isinstance(module, BayesianConv3d)]
-
-
-def _noise_like(like: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype)
-    return noise.to(like.device)

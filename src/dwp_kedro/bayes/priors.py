@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from dwp_kedro.bayes.noise import standard_normal
 from dwp_kedro.networks.kernel_vae import KernelVAE
 
 LOG_2PI = math.log(2 * math.pi)
@@ -61,15 +62,15 @@ class DeepWeightPrior(KernelPrior):
         Only KL(r ‖ N(0, I)) is taken in closed form. log p(w|z) is evaluated at the sampled w, because z was drawn
         from that same w: integrating w out of it would be biased.
         """
-        kernels = mean + (0.5 * log_variance).exp() * _normal(mean.shape, generator, mean)
-        return self.bound(kernels, _normal((len(mean), self.vae.latent_dim), generator, mean))
+        kernels = mean + (0.5 * log_variance).exp() * standard_normal(mean.shape, generator, mean)
+        return self.bound(kernels, standard_normal((len(mean), self.vae.latent_dim), generator, mean))
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, 27): z from N(0, I), then w from p(w|z)."""
         reference = next(self.vae.parameters())
-        mean, log_variance = self.vae.decode(_normal((n, self.vae.latent_dim), generator, reference))
-        return self.scale * (mean + (0.5 * log_variance).exp() * _normal(mean.shape, generator, reference))
+        mean, log_variance = self.vae.decode(standard_normal((n, self.vae.latent_dim), generator, reference))
+        return self.scale * (mean + (0.5 * log_variance).exp() * standard_normal(mean.shape, generator, reference))
 
 
 def vae_terms(vae: KernelVAE, kernels: Tensor, latent_noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +89,3 @@ def gaussian_log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     """log N(x; mean, exp(log_variance)), summed over the last axis."""
     squares = (x - mean).square() * (-log_variance).exp()
     return -0.5 * (squares + log_variance + LOG_2PI).sum(-1)
-
-
-def _normal(shape: tuple[int, ...] | torch.Size, generator: torch.Generator, like: Tensor) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)

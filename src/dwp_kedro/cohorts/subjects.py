@@ -33,6 +33,14 @@ def own_labels(row: Mapping[str, Any], cohort: CohortParameters) -> np.ndarray:
     return map_labels(read_subject(row, cohort)[1].array, cohort.labels)
 
 
+def present_classes(row: Mapping[str, Any], cohort: CohortParameters) -> list[str]:
+    """Names of the classes that a subject's own labels hold, in the order of their values; "" for others."""
+    if not isinstance(cohort.labels, dict):
+        return cohort.class_names  # a manifest lists no subject with an empty mask
+    values = {int(float(value)) for value in str(row["label_values"]).split()}
+    return [name if values.intersection(members) else "" for name, members in cohort.labels.items()]
+
+
 def cohort_fingerprint(subjects: pd.DataFrame, cohort: CohortParameters) -> str:
     """Hash of the cohort's files and of what was done to them; 16 hex digits.
 

@@ -7,7 +7,7 @@ orientation and radiological view: the patient's right is on the left.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import nibabel as nib
 import numpy as np
@@ -40,19 +40,20 @@ def middle_slices(volume: Volume) -> Figure:
     return figure
 
 
-def contact_sheet(subjects: Mapping[str, tuple[Volume, Volume]], *, columns: int = 8) -> Figure:
+def contact_sheet(subjects: Iterable[tuple[str, Volume, Volume]], count: int, *, columns: int = 8) -> Figure:
     """Show every subject's axial slice with the most label voxels, label outlined.
 
     Args:
-        subjects: (image, label map) by subject.
+        subjects: ``count`` triples of name, image and label map; one at a time is kept in memory.
+        count: how many there are.
         columns: pictures in a row.
     """
-    rows = math.ceil(len(subjects) / columns)
+    rows = math.ceil(count / columns)
     figure = Figure(figsize=(1.6 * columns, 1.75 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(subjects) :]:
+    for axes in panels[count:]:
         axes.set_axis_off()
-    for axes, (subject, (image, label)) in zip(panels, subjects.items(), strict=False):
+    for axes, (subject, image, label) in zip(panels, subjects, strict=False):
         array, spacing = _canonical(image)
         mask, _ = _canonical(label)
         index = largest_slice(mask)

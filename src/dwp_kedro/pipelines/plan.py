@@ -17,6 +17,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
+from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import (
     GridParameters,
     MethodParameters,
@@ -46,23 +47,67 @@ class Plan:
                 f"grid.methods names {', '.join(unknown)}; the block 'methods' of the parameters "
                 f"has {', '.join(parameters['methods'])}"
             )
+        methods = {name: MethodParameters.model_validate(parameters["methods"][name]) for name in grid.methods}
+        layers = [name for name, _ in UNet3D().named_children()]
+        for name, method in methods.items():
+            strangers = [layer for layer in method.trained_layers or [] if layer not in layers]
+            if strangers:
+                raise ValueError(
+                    f"methods.{name}.trained_layers names {', '.join(strangers)}; "
+                    f"the network's top-level layers are {', '.join(layers)}"
+                )
         return cls(
             grid,
-            {name: MethodParameters.model_validate(parameters["methods"][name]) for name in grid.methods},
+            methods,
             SourceTrainingParameters.model_validate(parameters["source_training"]),
             PriorLearningParameters.model_validate(parameters["prior_learning"]),
         )
 
+    @property
+    def needs_prior(self) -> bool:
+        """Whether any method takes anything from the source."""
+        return any(m.start != "he" or m.prior != "none" for m in self.methods.values())
+
+    def __post_init__(self) -> None:
+        n_networks, heldout = self.source_training.n_networks, self.prior_learning.heldout_networks
+        if self.grid.prior == "learnt" and n_networks <= heldout:
+            raise ValueError(
+                f"source_training.n_networks is {n_networks} and prior_learning.heldout_networks {heldout}: "
+                "no network is left to learn a prior from; raise the first or lower the second"
+            )
+
 
 class PlanHook:
-    """Hands the parameters of the session's environment to the registry."""
+    """Hands the parameters of the session's environment to the registry, and its folder to the configuration."""
 
     plan: Plan | None = None
+    project_path = _PROJECT
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Remember the plan; ``context.params`` would already load the pipelines."""
-        PlanHook.plan = Plan.from_parameters(context.config_loader["parameters"])
+        PlanHook.project_path = Path(context.project_path)
+        parameters = context.config_loader["parameters"]
+        _check_environment(context.env, parameters["environment"])
+        PlanHook.plan = Plan.from_parameters(parameters)
+
+
+def project_path(path: str) -> str:
+    """Resolve ``${project_path:PATH}``: relative to the project, wherever kedro is called from."""
+    return str(PlanHook.project_path / path)
+
+
+def _check_environment(run: str | None, written: str) -> None:
+    """Refuse an environment that would write into another one's folders.
+
+    Raises:
+        ValueError: if ``globals.yml`` of the environment that runs names another one.
+    """
+    if run not in (None, "base", "local", written):
+        raise ValueError(
+            f"--env {run} would write into the folders of '{written}'. "
+            f"Put `environment: {run}` into conf/{run}/globals.yml."
+        )
 
 
 def current_plan() -> Plan:

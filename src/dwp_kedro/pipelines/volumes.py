@@ -16,13 +16,16 @@ Volumes = Mapping[str, Callable[[], Volume]]
 
 
 def image_id(subject: str, channel: int) -> str:
-    """Partition of one channel of a subject's image (nnU-Net's naming)."""
-    return f"images/{subject}_{channel:04d}"
+    """Partition of one channel of a subject's image.
+
+    In the order of their names, in which partitions are saved, a subject's label follows its images.
+    """
+    return f"{subject}/image_{channel:04d}"
 
 
 def label_id(subject: str) -> str:
     """Partition of a subject's label map."""
-    return f"labels/{subject}"
+    return f"{subject}/label"
 
 
 def channel_count(subjects: pd.DataFrame) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from urllib.parse import quote
+
+from dwp_kedro.tracking.command import environment_option, shell_name
 
 _LOCAL_UI = "http://127.0.0.1:5000"
 
@@ -24,6 +27,7 @@ def closing_lines(
     tracking_uri: str,
     experiment_id: str,
     project_path: Path,
+    environment: str | None,
     n_train: int | None,
     run_ids: list[str],
     report: Path | None,
@@ -34,6 +38,7 @@ def closing_lines(
         tracking_uri: MLflow's database or server.
         experiment_id: the environment's experiment.
         project_path: folder that the commands are typed in; paths are shown relative to it.
+        environment: the run's ``--env``, if it had one.
         n_train: smallest train size of the run's grid cells; None if it had none.
         run_ids: MLflow runs of the cells at ``n_train``.
         report: the report's file, if the run has one.
@@ -43,12 +48,13 @@ def closing_lines(
     lines = []
     if report is not None:
         lines.append(f"Report:     {_relative(report, project_path)}")
-    lines.append("Kedro-Viz:  kedro viz run")
+    lines.append(f"Kedro-Viz:  {shell_name('kedro', project_path)} viz run{environment_option(environment)}")
     if is_server:
         lines.append(f"MLflow:     {base_url.rstrip('/')}/#/experiments/{experiment_id}")
     else:
         store = tracking_uri.replace(f"{project_path.as_posix()}/", "")
-        lines.append(f"MLflow:     mlflow ui --backend-store-uri {store} --port 5000")
+        program = shell_name("mlflow", project_path)
+        lines.append(f"MLflow:     {program} ui --backend-store-uri {shlex.quote(store)} --port 5000")
     if run_ids:
         address = comparison_url(base_url, experiment_id, run_ids)
         lines.append(f"Which method wins at n = {n_train}?  {address}")

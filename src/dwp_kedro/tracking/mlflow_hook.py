@@ -110,6 +110,7 @@ class MlflowHook:
             tracking_uri=store.uri,
             experiment_id=store.experiment_id,
             project_path=Path(run_params["project_path"]),
+            environment=run_params["env"],
             n_train=n_train,
             run_ids=run_ids,
             report=run.local_path(_REPORT),

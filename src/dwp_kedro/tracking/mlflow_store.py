@@ -2,6 +2,10 @@
 
 MLflow is imported on construction: it takes seconds, and most Kedro commands need none of it. The fluent API
 (``mlflow.start_run`` and so on) is avoided, because its active run is one per thread.
+
+What goes to the experiment: parameters, metrics, load of the machine, tables (with the subjects' names), charts.
+Pictures and pages that show scans (contact sheets, segmentations, the report) go to a local experiment only,
+unless the parameter ``tracking.upload_pictures`` is true. Volumes and weights never do.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ class MlflowStore:
         self.is_server = self.uri.startswith(("http://", "https://"))
         if self.is_server:
             _reach(self.uri)  # MLflow itself would try for minutes before it says so.
-        # Scans stay on the machine, and so does word of their being worked on.
+        # MLflow's makers need not hear of each use.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient, entities
 

@@ -1,14 +1,30 @@
-"""When a node is over: Kedro has no hook for it, because outputs are saved after ``after_node_run``."""
+"""Which nodes a run will run, and when a node is over; Kedro has no hook for either."""
 
 from __future__ import annotations
 
 import threading
 
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 
+def nodes_to_run(pipeline: Pipeline, catalog: CatalogProtocol, *, only_missing_outputs: bool) -> list[Node]:
+    """Return the nodes that Kedro, which decides after its hooks, will not leave out because all is made."""
+    return [
+        node
+        for node in pipeline.nodes
+        if not only_missing_outputs
+        or not node.outputs
+        or not all(catalog.exists(name) for name in node.outputs)
+    ]
+
+
 class RunningNodes:
-    """Nodes that run, each with the outputs it has not saved yet; safe to call from any thread."""
+    """Nodes that run, each with the outputs it has not saved yet; safe to call from any thread.
+
+    Kedro saves outputs after ``after_node_run``: a node is over with the last of them.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

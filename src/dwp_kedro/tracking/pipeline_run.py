@@ -27,6 +27,12 @@ from dwp_kedro.tracking.run_parameters import (
     stage_of,
 )
 
+_WEIGHTS = ("checkpoint", "prior")
+"""Last parts of the names of datasets of which MLflow gets the place only."""
+
+_PICTURES = (".png", ".html")
+_UPLOAD_PICTURES = "tracking.upload_pictures"
+
 
 @dataclass
 class _Child:
@@ -64,6 +70,8 @@ class PipelineRun:
                 self._staged[child_of(node)][node.name] = node
         self._nodes = RunningNodes()
         self._curves: dict[str, CurveListener] = {}
+        self._last_points: dict[str, Point] = {}
+        """The last point of any curve, by run."""
 
     def begin_node(self, node: Node) -> CurveListener:
         """Open a child run for the first node of a namespace; return the listener of the node's curves."""
@@ -72,7 +80,7 @@ class PipelineRun:
         if stage_of(node) is not None:
             with self._lock:
                 run_id = self._open_child(node).run_id
-        curves = CurveListener(lambda points: self._store.log_points(run_id, points))
+        curves = CurveListener(lambda points: self._log_curves(run_id, points))
         with self._lock:
             self._curves[node.name] = curves
         return curves
@@ -92,19 +100,17 @@ class PipelineRun:
                 self._end_child(child, "FAILED")
 
     def output_saved(self, node: Node, name: str, value: Any) -> None:
-        """Log metrics, a checkpoint's place, tables and figures; end the node with its last output."""
+        """Log metrics, a checkpoint's or prior's place, tables and figures; end the node with its last output."""
         with self._lock:
             child = self._children.get(child_of(node))
         run_id = self.parent if child is None else child.run_id
         kind = name.rsplit(".", 1)[-1]
         if kind == "metrics":
             self._log_final(run_id, value)
-        if kind == "checkpoint":
-            self._log_checkpoint(run_id, name)
-        if stage_of(node) is None and _layer(self._catalog, name) == "reporting":
-            path = self.local_path(name)
-            if path is not None:
-                self._store.log_path(self.parent, path, name.split(".", 1)[0])
+        if kind in _WEIGHTS:
+            self._log_place(run_id, name, kind)
+        if _layer(self._catalog, name) == "reporting":
+            self._log_file(run_id, name)
         if self._nodes.saved(node, name):
             self.end_node(node)
 
@@ -143,7 +149,7 @@ class PipelineRun:
         Cells that an earlier run finished count too: a resumed run does not repeat them.
         """
         sizes = {
-            child: identity(child, self._environment)["n_train"]
+            child: identity(child, self._environment, {})["n_train"]
             for child, nodes in self._staged.items()
             if any(stage_of(node) == GRID_CELL for node in nodes.values())
         }
@@ -172,7 +178,8 @@ class PipelineRun:
             # Of all its nodes, also those that a resumed run skips: every child of a stage has the same keys.
             names = {name for other in self._staged[key].values() for name in other.inputs}
             inputs = {name: self._load(name) for name in sorted(names) if name.startswith("params:")}
-            self._store.log_parameters(run_id, node_parameters(inputs) | identity(key, self._environment))
+            parameters = node_parameters(inputs)
+            self._store.log_parameters(run_id, parameters | identity(key, self._environment, parameters))
             self._children[key] = _Child(run_id, dict(self._staged[key]))
         return self._children[key]
 
@@ -194,20 +201,46 @@ class PipelineRun:
             and all(self._catalog.exists(name) for name in node.outputs)
         )
 
+    def _log_curves(self, run_id: str, points: list[Point]) -> None:
+        self._store.log_points(run_id, points)
+        with self._lock:
+            known = [self._last_points[run_id]] if run_id in self._last_points else []
+            self._last_points[run_id] = max(points + known, key=lambda point: (point.step, point.timestamp))
+
     def _log_final(self, run_id: str, metrics: Mapping[str, Any]) -> None:
-        timestamp = time.time_ns() // 1_000_000
+        """Log final values where the curves end: MLflow calls the point of the last step, then time, the latest."""
+        timestamp, step = time.time_ns() // 1_000_000, 0
+        with self._lock:
+            last = self._last_points.get(run_id)
+        if last is not None:
+            timestamp, step = max(timestamp, last.timestamp + 1), last.step
         points = [
-            Point(name, float(value), timestamp, 0) for name, value in metrics.items() if isinstance(value, Real)
+            Point(name, float(value), timestamp, step)
+            for name, value in metrics.items()
+            if isinstance(value, Real)
         ]
         self._store.log_points(run_id, points)
 
-    def _log_checkpoint(self, run_id: str, name: str) -> None:
+    def _log_place(self, run_id: str, name: str, kind: str) -> None:
         path = self.local_path(name)
         if path is None:
             return
         shown = path.relative_to(self._project_path) if path.is_relative_to(self._project_path) else path
-        self._store.log_json(run_id, {"dataset": name, "path": shown.as_posix()}, "checkpoint.json")
-        self._store.set_tag(run_id, "checkpoint", shown.as_posix())
+        self._store.log_json(run_id, {"dataset": name, "path": shown.as_posix()}, f"{kind}.json")
+        self._store.set_tag(run_id, kind, shown.as_posix())
+
+    def _log_file(self, run_id: str, name: str) -> None:
+        path = self.local_path(name)
+        if path is None:
+            return
+        if self._store.is_server and path.suffix in _PICTURES and not self._uploads_pictures():
+            self._store.set_tag(run_id, "pictures", f"not uploaded: the parameter {_UPLOAD_PICTURES} is not true")
+            return
+        self._store.log_path(run_id, path, name.split(".", 1)[0])
+
+    def _uploads_pictures(self) -> bool:
+        name = f"params:{_UPLOAD_PICTURES}"
+        return name in self._catalog and self._load(name) is True
 
 
 def _layer(catalog: CatalogProtocol, name: str) -> str | None:

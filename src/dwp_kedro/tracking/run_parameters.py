@@ -20,12 +20,12 @@ _NAMESPACES = tuple(
     re.compile(pattern)
     for pattern in (
         r"target_evaluation\.(?P<method>\w+)\.n(?P<n_train>\d+)_split(?P<split>\d+)_seed(?P<seed>\d+)",
-        r"source_training\.network_(?P<network>\d+)",
+        r"source_training\.network_(?P<network>\d+)(?P<restarted>_restarted)?",
         r"source_training\.whole_(?P<seed>\d+)",
         r"prior_learning\.group_(?P<group>\d+)",
     )
 )
-_KEYS = ("method", "n_train", "split", "seed", "network", "group")
+_KEYS = ("method", "n_train", "split", "seed", "network", "restarted", "group")
 
 
 def stage_of(node: Node) -> str | None:
@@ -47,13 +47,22 @@ def run_name(child: str) -> str:
     return child.split(".", 1)[-1]
 
 
-def identity(child: str, environment: str) -> dict[str, str]:
+def identity(child: str, environment: str, parameters: Mapping[str, str]) -> dict[str, str]:
     """Return the same keys for every child, so that MLflow can compare any of them; '-' for what it lacks.
 
-    >>> identity("source_training.whole_3", "base")["seed"]
+    ``parameters`` are those of :func:`node_parameters`: a bootstrap network's seed is ``source_training.seed``
+    plus its number, before and after its restart.
+
+    >>> identity("source_training.whole_3", "base", {})["seed"]
     '3'
+    >>> identity("source_training.network_2_restarted", "base", {"source_training.seed": "10"})["seed"]
+    '12'
     """
     found = next((match.groupdict() for pattern in _NAMESPACES if (match := pattern.fullmatch(child))), {})
+    if "network" in found:
+        found["restarted"] = str(found["restarted"] is not None)
+        if (first_seed := parameters.get("source_training.seed")) is not None:
+            found["seed"] = str(int(first_seed) + int(found["network"]))
     return {**{key: found.get(key, _ABSENT) for key in _KEYS}, "environment": environment}
 
 

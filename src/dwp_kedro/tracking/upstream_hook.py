@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
+
+from dwp_kedro.tracking.command import environment_option, shell_name
+from dwp_kedro.tracking.node_state import nodes_to_run
 
 _LISTED = 8
 _ORDER = ("data_processing", "source_training", "prior_learning", "target_evaluation")
@@ -30,32 +33,33 @@ class UpstreamHook:
             MissingUpstreamError: if some do not exist.
         """
         if run_params["only_missing_outputs"]:
-            pipeline = _without_made_outputs(pipeline, catalog)
+            names = [node.name for node in nodes_to_run(pipeline, catalog, only_missing_outputs=True)]
+            pipeline = pipeline.filter(node_names=names) if names else Pipeline([])
         missing = sorted(
             name
             for name in pipeline.inputs()
             if name != "parameters" and not name.startswith("params:") and not catalog.exists(name)
         )
         if missing:
-            raise MissingUpstreamError(_message(missing, run_params["env"]))
+            raise MissingUpstreamError(_message(missing, run_params))
 
 
-def _without_made_outputs(pipeline: Pipeline, catalog: CatalogProtocol) -> Pipeline:
-    names = [
-        node.name
-        for node in pipeline.nodes
-        if not node.outputs or not all(catalog.exists(name) for name in node.outputs)
-    ]
-    return pipeline.filter(node_names=names) if names else Pipeline([])
-
-
-def _message(missing: list[str], environment: str | None) -> str:
+def _message(missing: list[str], run_params: dict[str, Any]) -> str:
     lines = [f"This run needs {len(missing)} dataset(s) that do not exist:"]
-    lines += [f"  {name}" for name in missing[:_LISTED]]
-    if len(missing) > _LISTED:
-        lines.append(f"  … and {len(missing) - _LISTED} more")
-    lines.append("Make them first:")
-    option = f" --env {shlex.quote(environment)}" if environment else ""
-    pipelines = sorted({name.split(".")[0] for name in missing}, key=_ORDER.index)
-    lines += [f"  kedro run --pipelines {name}{option}" for name in pipelines]
+    made = [name for name in missing if name.split(".")[0] in _ORDER]
+    if made:
+        lines += [*_listed(made), "Make them first:"]
+        program = shell_name("kedro", Path(run_params["project_path"]))
+        option = environment_option(run_params["env"])
+        pipelines = sorted({name.split(".")[0] for name in made}, key=_ORDER.index)
+        lines += [f"  {program} run --pipelines {name}{option}" for name in pipelines]
+    others = [name for name in missing if name not in made]
+    if others:
+        lines += ["No pipeline makes these: check their names, or put the files where the catalog says:"]
+        lines += _listed(others)
     return "\n".join(lines)
+
+
+def _listed(names: list[str]) -> list[str]:
+    more = [f"  … and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    return [f"  {name}" for name in names[:_LISTED]] + more

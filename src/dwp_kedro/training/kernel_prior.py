@@ -11,6 +11,7 @@ from torch import Tensor
 from dwp_kedro.bayes.densities import full_gaussian_nll, isotropic_gaussian_nll, scale_mixture_nll
 from dwp_kedro.bayes.groups import KernelGroup, layer_kernels
 from dwp_kedro.bayes.kernels import KernelTensor
+from dwp_kedro.bayes.noise import standard_normal
 from dwp_kedro.bayes.priors import DeepWeightPrior, vae_terms
 from dwp_kedro.networks.kernel_vae import KernelVAE, initialise_vae
 from dwp_kedro.training.loop import History, train
@@ -39,10 +40,9 @@ def collect_kernels(weights: Mapping[str, Mapping[str, Tensor]], group: KernelGr
     return KernelTensor(stacked, networks, layers, torch.cat(outputs), torch.cat(inputs))
 
 
-def kept_rows(kernels: Tensor, min_norm: float) -> Tensor:
-    """Which kernels (n, 27) are larger than ``min_norm`` times the root-mean-square norm; (n,) bool."""
-    norms = kernels.norm(dim=1)
-    return norms > min_norm * norms.square().mean().sqrt()
+def smallest_norm(kernels: Tensor, min_norm: float) -> float:
+    """Norm below which a kernel counts as zero: ``min_norm`` times the root mean square of kernels (n, 27)."""
+    return min_norm * kernels.norm(dim=1).square().mean().sqrt().item()
 
 
 class KernelObjective(Objective):
@@ -59,8 +59,8 @@ class KernelObjective(Objective):
     def forward(self, *batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Take kernels (batch, 27) of unit spread."""
         (kernels,) = batch
-        noise = torch.randn(len(kernels), self.vae.latent_dim, generator=generator, device=generator.device)
-        latent_kl, log_likelihood = vae_terms(self.vae, kernels, noise.to(kernels.device))
+        noise = standard_normal((len(kernels), self.vae.latent_dim), generator, kernels)
+        latent_kl, log_likelihood = vae_terms(self.vae, kernels, noise)
         loss = latent_kl.sum(1).mean() - log_likelihood.mean()
         return {"loss": loss, "data_term": loss.detach(), "latent_kl": latent_kl.detach().sum(1).mean()}
 
@@ -123,7 +123,7 @@ def prior_metrics(
         "isotropic_gaussian_nll": isotropic_gaussian_nll(unit, heldout_unit),
         "gaussian_nll": full_gaussian_nll(unit, heldout_unit),
         "scale_mixture_nll": scale_mixture_nll(unit, heldout_unit, n_components),
-        "latent_kl": mean_latent_kl.item(),
+        "heldout_latent_kl": mean_latent_kl.item(),
         "active_dims": float((torch.cat(encoder_means).var(0) > _ACTIVE_VARIANCE).sum().item()),
         "scale": prior.scale,
         "n_kernels": float(len(kernels)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import resource
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,14 @@ def train(
     seed: int,
     compute: Compute,
     l2: float = 0.0,
+    rows: Sequence[int] | None = None,
 ) -> History:
     """Minimise ``objective`` over ``data`` in place, with Adam, and say how it went.
 
-    An epoch is a pass over all rows of ``data`` in random order (tensors of equal length; rows are what the
-    objective is called with). Only the parameters that require a gradient move. The learning rate falls when the
-    epoch's mean *data term* stops falling, or along a cosine; nothing but ``data`` is looked at.
+    An epoch is a pass in random order over ``rows`` of ``data`` (tensors of equal length, which stay in the main
+    memory; a row may be named more than once; None: each once). Only the parameters that require a gradient
+    move. The learning rate falls when the epoch's mean *data term* stops falling, or along a cosine; nothing but
+    ``data`` is looked at.
 
     Where ``compute`` names a state folder, a training of this name that was killed goes on from its last saved
     epoch, and gives on a CPU the same bits as an uninterrupted one.
@@ -69,11 +72,12 @@ def train(
     # The gradient of l2·Σw² is 2·l2·w: Adam's weight decay (not AdamW's) is exactly that penalty.
     optimiser = torch.optim.Adam(parameters, lr=schedule.learning_rate, weight_decay=2 * l2)
     settings: dict[str, Any] = {"batch_size": batch_size, "schedule": schedule.as_dict(), "seed": seed, "l2": l2}
-    settings |= {"precision": compute.precision, "objective": objective.settings()}
+    settings |= {"precision": compute.precision, "objective": objective.settings(), "rows": rows}
+    settings["trained"] = [name for name, p in objective.named_parameters() if p.requires_grad]
     made_of = fingerprint(settings, data, objective)
     module, prepared = fabric.setup(objective, optimiser)
-    rows = tuple(fabric.to_device(tensor) for tensor in data)
-    return _Run(fabric, module, prepared, schedule, task, made_of, compute).finish(rows, batch_size, seed)
+    index = torch.arange(len(data[0])) if rows is None else torch.tensor(rows)
+    return _Run(fabric, module, prepared, schedule, task, made_of, compute).finish(data, index, batch_size, seed)
 
 
 class _Run:
@@ -100,6 +104,7 @@ class _Run:
                 factor=schedule.factor,
                 patience=schedule.patience,
                 threshold=schedule.threshold,
+                threshold_mode="abs",  # a share of a negative data term, as kernel VAEs have, would be no progress
                 min_lr=schedule.min_learning_rate,
             )
         else:
@@ -108,27 +113,24 @@ class _Run:
                 optimiser.optimizer, T_max=schedule.max_steps, eta_min=schedule.min_learning_rate
             )
 
-    def finish(self, rows: tuple[Tensor, ...], batch_size: int, seed: int) -> History:
+    def finish(self, data: tuple[Tensor, ...], rows: Tensor, batch_size: int, seed: int) -> History:
         """Train from the start, or from the saved state, to the end."""
         device = self.fabric.device
         generators = {"order": make_generator(seed, "order"), "noise": make_generator(seed, "noise", device)}
-        steps_per_epoch = math.ceil(len(rows[0]) / batch_size)
-        last_step = self.schedule.max_epochs * steps_per_epoch
-        if self.schedule.max_steps is not None:
-            last_step = min(last_step, self.schedule.max_steps)
+        last_step = self._last_step(math.ceil(len(rows) / batch_size))
         history, step = self._resume(generators)
         earlier, started, saved = history.seconds, time.monotonic(), time.monotonic()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         report_progress(self.task, step, last_step)
         while step < last_step and not self._rate_is_exhausted():
-            order = torch.randperm(len(rows[0]), generator=generators["order"])
+            order = rows[torch.randperm(len(rows), generator=generators["order"])]
             sums: dict[str, float] = {}
             seen = 0
             for batch in order.split(batch_size):
                 if step == last_step:
                     break
-                terms = self._step(tuple(r[batch.to(device)] for r in rows), step, generators["noise"])
+                terms = self._step(tuple(tensor[batch] for tensor in data), step, generators["noise"])
                 step += 1
                 seen += len(batch)
                 for name, value in terms.items():
@@ -154,7 +156,7 @@ class _Run:
 
     def _step(self, batch: tuple[Tensor, ...], step: int, noise: torch.Generator) -> dict[str, float]:
         self.optimiser.zero_grad()
-        terms = self.module(*batch, step=step, generator=noise)
+        terms = self.module(*self.fabric.to_device(batch), step=step, generator=noise)
         values = {name: value.item() for name, value in terms.items()}
         if not math.isfinite(values["loss"]):
             broken = [name for name, value in values.items() if not math.isfinite(value)]
@@ -167,6 +169,13 @@ class _Run:
         if isinstance(self.scheduler, CosineAnnealingLR):
             self.scheduler.step()
         return values
+
+    def _last_step(self, steps_per_epoch: int) -> int:
+        if self.schedule.kind == "cosine":
+            assert self.schedule.max_steps is not None
+            return self.schedule.max_steps
+        steps = self.schedule.max_epochs * steps_per_epoch
+        return steps if self.schedule.max_steps is None else min(steps, self.schedule.max_steps)
 
     def _rate_is_exhausted(self) -> bool:
         if self.schedule.kind == "cosine":
@@ -202,7 +211,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def _peak_memory_mb(device: torch.device) -> float:
-    """Peak memory: of the GPU since the training began, or of the whole process on a CPU; MiB."""
+    """Peak memory: of the GPU since the training began, or of the whole process on a CPU; MiB, 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    if sys.platform == "win32":
+        return 0.0
+    import resource  # there is none on Windows
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

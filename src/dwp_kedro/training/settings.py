@@ -12,7 +12,7 @@ class Compute:
     """Where a training runs and where it keeps its unfinished state."""
 
     device: str = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     state_folder: Path | None = None
     state_every_seconds: float = 60.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -38,8 +40,9 @@ def train_source(
     l2: float,
     seed: int,
     compute: Compute,
+    rows: Sequence[int],
 ) -> History:
-    """Train ``network`` in place on images (n, channels, x, y, z) and labels (n, x, y, z)."""
+    """Train ``network`` in place on ``rows`` of images (n, channels, x, y, z) and labels (n, x, y, z)."""
     return train(
         SegmentationObjective(network, dice_weight),
         (images, labels),
@@ -49,6 +52,7 @@ def train_source(
         seed=seed,
         compute=compute,
         l2=l2,
+        rows=rows,
     )
 
 

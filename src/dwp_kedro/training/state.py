@@ -30,8 +30,10 @@ class State:
 def fingerprint(settings: dict[str, Any], data: tuple[Tensor, ...], module: nn.Module) -> str:
     """Hash of what a training is made of: settings, data and starting weights."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for tensor in (*data, *module.state_dict().values()):
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    named = {str(index): tensor for index, tensor in enumerate(data)} | module.state_dict()
+    for name, tensor in named.items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 

@@ -32,7 +32,7 @@ class Method:
 class PosteriorSettings:
     """How the posterior starts and how its objective is estimated; see :class:`PosteriorObjective`."""
 
-    temperature: float = 1.0
+    temperature: float = 0.1
     warm_up_steps: int = 0
     estimator: Literal["weight_samples", "local_reparameterisation"] = "local_reparameterisation"
     initial_sigma: float = 0.1

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dwp_kedro.cohorts.checks import check_splits, raise_problems
+from dwp_kedro.cohorts.checks import Problem, check_splits, problems_table, raise_problems
 from dwp_kedro.cohorts.manifest import build_manifest
 from dwp_kedro.cohorts.splits import make_splits
-from dwp_kedro.cohorts.subjects import read_subject
+from dwp_kedro.cohorts.subjects import present_classes, read_subject
 from dwp_kedro.imaging.overlays import contact_sheet
 from dwp_kedro.imaging.preprocessing import preprocess_subject
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.parameters import CohortParameters, GridParameters
-from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id
+from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id, load_label
 from dwp_kedro.progress import report_progress, track
 
 _MOST_SHOWN = 96  # subjects on a contact sheet
@@ -28,15 +28,55 @@ def read_cohort(cohort: CohortParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def collect_problems(
-    source_problems: pd.DataFrame,
     target_problems: pd.DataFrame,
     target_manifest: pd.DataFrame,
     grid: GridParameters,
     target: CohortParameters,
+    starts_from_source: bool,
+    source_problems: pd.DataFrame | None = None,
+    source_manifest: pd.DataFrame | None = None,
+    source: CohortParameters | None = None,
 ) -> pd.DataFrame:
-    """Put the problems of both cohorts, and of the requested splits, into one table."""
-    split_problems = check_splits(target_manifest, grid, target.name)
-    return pd.concat([source_problems, target_problems, split_problems], ignore_index=True)
+    """Put the problems of both cohorts, and of the requested splits, into one table.
+
+    ``starts_from_source`` says whether a method starts from a source network, which must then fit the target's
+    channels and classes. There is no source cohort where a received prior is used.
+    """
+    tables = [target_problems, check_splits(target_manifest, grid, target.name)]
+    if source_problems is not None:
+        tables.insert(0, source_problems)
+    if starts_from_source and source is not None and source_manifest is not None:
+        misfits = _find_misfits(source, source_manifest, target, target_manifest)
+        tables.append(problems_table(target.name, misfits))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _find_misfits(
+    source: CohortParameters,
+    source_manifest: pd.DataFrame,
+    target: CohortParameters,
+    target_manifest: pd.DataFrame,
+) -> list[Problem]:
+    """Say where a source network does not fit the target."""
+    sizes = [
+        (
+            {_count_channels(row) for row in manifest.to_dict("records")},
+            len(cohort.class_names),
+        )
+        for cohort, manifest in ((source, source_manifest), (target, target_manifest))
+    ]
+    if sizes[0] == sizes[1] or not all(channels for channels, _ in sizes):
+        return []
+    words = [
+        f"{name} has {sorted(c)} channels, {n} classes"
+        for name, (c, n) in zip(("source", "target"), sizes, strict=True)
+    ]
+    mend = "Give both the same, or leave methods that start from a source network out of grid.methods."
+    return [Problem("", f"a source network does not fit: {'; '.join(words)}.", "", mend)]
+
+
+def _count_channels(row: Mapping[str, Any]) -> int:
+    return str(row["images"]).count("|") + 1
 
 
 def preprocess_cohort(
@@ -44,25 +84,52 @@ def preprocess_cohort(
 ) -> tuple[dict[str, Callable[[], Volume]], pd.DataFrame]:
     """Bring every subject to the network's grid; stop before that if there are problems.
 
-    The volumes are computed one subject at a time, while they are saved; the table of subjects is saved after
+    The volumes are computed one subject at a time, while they are saved; the list of subjects is saved after
     them, and so says that they are whole.
     """
     raise_problems(problems)
     partitions: dict[str, Callable[[], Volume]] = {}
-    for index, row in enumerate(manifest.to_dict("records")):
-        subject = _LazySubject(row, cohort, index, len(manifest))
-        for channel in range(len(row["images"].split("|"))):
+    rows = sorted(manifest.to_dict("records"), key=lambda row: label_id(row["subject"]))
+    for index, row in enumerate(rows):
+        subject = _LazySubject(row, cohort, index, len(rows))
+        for channel in range(_count_channels(row)):
             partitions[image_id(row["subject"], channel)] = subject.image(channel)
         partitions[label_id(row["subject"])] = subject.label
-    subjects = manifest[["subject", "group", "fingerprint"]]
-    return partitions, subjects.assign(channels=manifest["images"].str.count(r"\|") + 1)
+    return partitions, manifest[["subject"]]
+
+
+def describe_volumes(
+    volumes: Volumes, preprocessed: pd.DataFrame, manifest: pd.DataFrame, cohort: CohortParameters
+) -> pd.DataFrame:
+    """List the preprocessed subjects, and refuse those of whom the network's grid lost a class."""
+    rows = manifest.set_index("subject", drop=False).loc[preprocessed["subject"]].to_dict("records")
+    subjects, problems = [], []
+    for row in track(rows, f"checking {cohort.name}"):
+        label = load_label(volumes, row["subject"])
+        counts = [int((label == value).sum()) for value in range(1, len(cohort.class_names) + 1)]
+        lost = [
+            name for name, count in zip(present_classes(row, cohort), counts, strict=True) if name and not count
+        ]
+        if lost:
+            problems.append(
+                Problem(
+                    row["subject"],
+                    f"nothing of {', '.join(lost)} is left on the network's grid.",
+                    row["label"],
+                    "Give preprocessing a larger grid or a smaller spacing, or exclude the subject.",
+                )
+            )
+        facts = {name: row[name] for name in ("subject", "group", "fingerprint")}
+        subjects.append({**facts, "channels": _count_channels(row), "label_voxels": sum(counts)})
+    raise_problems(problems_table(cohort.name, problems))
+    return pd.DataFrame(subjects)
 
 
 def draw_cohort(volumes: Volumes, subjects: pd.DataFrame) -> Figure:
     """Show a slice of every preprocessed subject with its label outlined: the look that finds a wrong mask."""
-    shown = sorted(subjects["subject"])[:_MOST_SHOWN]
-    pairs = {name: (volumes[image_id(name, 0)](), volumes[label_id(name)]()) for name in track(shown, "drawing")}
-    return contact_sheet(pairs)
+    names = sorted(subjects["subject"])[:_MOST_SHOWN]
+    pairs = ((name, volumes[image_id(name, 0)](), volumes[label_id(name)]()) for name in track(names, "drawing"))
+    return contact_sheet(pairs, len(names))
 
 
 def split_subjects(subjects: pd.DataFrame, grid: GridParameters) -> pd.DataFrame:
@@ -83,6 +150,7 @@ class _LazySubject:
             if self._label is None:
                 images, label = read_subject(self._row, self._cohort)
                 self._images, self._label = preprocess_subject(images, label, self._cohort)
+                report_progress(f"preprocessing {self._cohort.name}", self._index + 1, self._total)
             return self._images[channel]
 
         return load
@@ -91,5 +159,4 @@ class _LazySubject:
         label = self._label
         assert label is not None, "a subject's images are saved before its label"
         self._images, self._label = [], None
-        report_progress(f"preprocessing {self._cohort.name}", self._index + 1, self._total)
         return label

@@ -6,40 +6,42 @@ from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from dwp_kedro.pipelines.data_processing.nodes import (
     collect_problems,
+    describe_volumes,
     draw_cohort,
     preprocess_cohort,
     read_cohort,
     split_subjects,
 )
+from dwp_kedro.pipelines.plan import Plan, bind
 
-COHORTS = ("source", "target")
 
-
-def create_pipeline() -> Pipeline:
+def create_pipeline(plan: Plan) -> Pipeline:
     """Build the pipeline, the same for both cohorts::
 
-        cohort on disk → read → manifest ─┬─→ preprocess → volumes, subjects ─┬─→ contact sheet
-                              problems ───┘                                   └─→ splits (target)
+        cohort on disk → read → manifest ─┬─→ preprocess → volumes → describe → subjects ─┬─→ contact sheet
+                              problems ───┘                                               └─→ splits (target)
 
-    The problems of both cohorts meet before either is preprocessed, so both share one namespace.
+    The problems of both cohorts meet before either is preprocessed, so both share one namespace. Where a
+    received prior is used there is no source cohort.
     """
+    cohorts = ("target",) if plan.grid.prior == "received" else ("source", "target")
+    starts_from_source = any(method.start == "source" for method in plan.methods.values())
+    known = {}
+    for cohort in cohorts:
+        known[f"{cohort}_problems"] = f"{cohort}.problems"
+        known[f"{cohort}_manifest"] = f"{cohort}.manifest"
+        known[cohort] = f"params:data_processing.{cohort}"
     shared = [
         node(
-            collect_problems,
-            {
-                "source_problems": "source.problems",
-                "target_problems": "target.problems",
-                "target_manifest": "target.manifest",
-                "grid": "params:grid",
-                "target": "params:data_processing.target",
-            },
+            bind(collect_problems, starts_from_source=starts_from_source),
+            {**known, "grid": "params:grid"},
             "problems",
             name="collect_problems",
         ),
         node(split_subjects, ["target.subjects", "params:grid"], "splits", name="split"),
     ]
-    nodes = [*(step for cohort in COHORTS for step in _cohort_nodes(cohort)), *shared]
-    parameters = {"params:grid", *(f"params:data_processing.{cohort}" for cohort in COHORTS)}
+    nodes = [*(step for cohort in cohorts for step in _cohort_nodes(cohort)), *shared]
+    parameters = {"params:grid", *(f"params:data_processing.{cohort}" for cohort in cohorts)}
     return pipeline(nodes, namespace="data_processing", parameters=parameters, tags="data_processing")
 
 
@@ -52,8 +54,14 @@ def _cohort_nodes(cohort: str) -> list[Node]:
         node(
             preprocess_cohort,
             [manifest, "problems", parameters],
-            [volumes, subjects],
+            [volumes, f"{cohort}.preprocessed"],
             name=f"preprocess_{cohort}",
+        ),
+        node(
+            describe_volumes,
+            [volumes, f"{cohort}.preprocessed", manifest, parameters],
+            subjects,
+            name=f"describe_{cohort}",
         ),
         node(draw_cohort, [volumes, subjects], f"{cohort}.contact_sheet", name=f"draw_{cohort}"),
     ]

@@ -20,7 +20,7 @@ from dwp_kedro.parameters import (
 )
 from dwp_kedro.pipelines.core import compute_settings, history_table, library_versions, schedule_settings
 from dwp_kedro.pipelines.volumes import channel_count
-from dwp_kedro.training.kernel_prior import collect_kernels, kept_rows, learn_prior, prior_metrics
+from dwp_kedro.training.kernel_prior import collect_kernels, learn_prior, prior_metrics, smallest_norm
 from dwp_kedro.training.seeds import make_generator
 
 _SHOWN = 24  # kernels in a picture
@@ -49,7 +49,7 @@ def learn_group(
     }
     flat = kernels.kernels.flatten(1)
     is_heldout = torch.tensor([name in heldout_names for name in kernels.network])
-    kept = kept_rows(flat, learning.min_norm)
+    kept = flat.norm(dim=1) > smallest_norm(flat[~is_heldout], learning.min_norm)
     fitted, heldout = flat[kept & ~is_heldout], flat[kept & is_heldout]
     if not len(fitted) or not len(heldout):
         raise ValueError(
@@ -87,6 +87,7 @@ def assemble_prior(
     cohort: CohortParameters,
     subjects: pd.DataFrame,
     training: SourceTrainingParameters,
+    learning: PriorLearningParameters,
     network: NetworkParameters,
     source_network: Checkpoint | None = None,
     **groups: Checkpoint,
@@ -107,7 +108,8 @@ def assemble_prior(
             "channels": channel_count(subjects),
             "classes": cohort.class_names,
         },
-        "n_networks": training.n_networks,
+        "n_networks_learnt_from": training.n_networks - learning.heldout_networks,
+        "n_networks_held_out": learning.heldout_networks,
         "restarted": training.restart is not None,
         "l2": training.l2,
         "carries_source_network": source_network is not None,

@@ -69,6 +69,7 @@ def create_pipeline(
                 "cohort": "params:data_processing.source",
                 "subjects": "data_processing.source.subjects",
                 "training": "params:source_training",
+                "learning": "params:prior_learning",
                 "network": "params:network",
                 **carried,
                 **{group.name: f"prior_learning.{group.name}.checkpoint" for group in groups},

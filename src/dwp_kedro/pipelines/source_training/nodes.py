@@ -101,8 +101,8 @@ def _train(
     rows = bootstrap_sample(len(names), seed) if bootstrap else list(range(len(names)))
     history = train_source(
         unet,
-        images[rows],
-        labels[rows],
+        images,
+        labels,
         task=f"source {name}",
         schedule=schedule_settings(training.schedule),
         batch_size=training.batch_size,
@@ -110,6 +110,7 @@ def _train(
         l2=training.l2,
         seed=seed,
         compute=compute_settings(compute),
+        rows=rows,
     )
     metrics = {
         "train_dsc": history.rows[-1]["train_dsc"],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
+from dwp_kedro.bayes.network_prior import unpack_prior
 from dwp_kedro.evaluation.figures import (
     dsc_against_train_size,
     history_figure,
@@ -23,6 +24,7 @@ from dwp_kedro.evaluation.summary import (
     summary_table,
 )
 from dwp_kedro.imaging.volume import Volume
+from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
 from dwp_kedro.pipelines.core import library_versions
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
@@ -69,8 +71,8 @@ def draw_segmentations(
 ) -> tuple[Figure, Figure]:
     """Draw the best, the median and the worst subject with every method's contour (the paper's Fig. 6).
 
-    ``cell`` says which train size, split and seed is shown; ``predictions`` are named by method. The figure
-    comes twice: for the catalog, which keeps pictures and cannot give figures back, and for the report.
+    ``cell`` says which train size, split and seed is shown; ``predictions`` are named ``predictions_{method}``.
+    The figure comes twice: for the catalog, which keeps pictures and cannot give figures back, and for the report.
     """
     of_cell = scores.query(f"n_train == {cell.n_train} and split == {cell.split} and seed == {cell.seed}")
     subjects = representative_subjects(of_cell)
@@ -80,7 +82,10 @@ def draw_segmentations(
         of_cell,
         {name: _array_of(volumes[image_id(name, 0)]) for name in shown},
         {name: _array_of(volumes[label_id(name)]) for name in shown},
-        {method: {name: _array_of(loaders[name]) for name in shown} for method, loaders in predictions.items()},
+        {
+            method: {name: _array_of(loaders[name]) for name in shown}
+            for method, loaders in _by_method(predictions).items()
+        },
         subjects,
         None if cohort.spacing == "unknown" else some_volume.spacing,
     )
@@ -90,7 +95,6 @@ def draw_segmentations(
 def write_report(
     scores: pd.DataFrame,
     timings: pd.DataFrame,
-    priors: pd.DataFrame,
     size_figure: go.Figure,
     distribution_figure: go.Figure,
     curves_figure: go.Figure,
@@ -99,14 +103,19 @@ def write_report(
     cohort: CohortParameters,
     grid: GridParameters,
     training: TargetTrainingParameters,
-    source: CohortParameters,
     environment: str,
     command: str,
+    prior: Checkpoint | None = None,
 ) -> str:
     """Write everything into one HTML page that opens from disk."""
     is_phantom = cohort.reader.layout == "phantom"
+    card = {} if prior is None else unpack_prior(prior).card
+    source = card.get(
+        "source_cohort", {"name": "nothing", "description": "no method takes anything from a source"}
+    )
+    figures_of_groups = {name: group["figures"] for name, group in card.get("groups", {}).items()}
     facts = {
-        "Source": {"cohort": source.name, "description": source.description},
+        "Source": {"cohort": source["name"], "description": source["description"]},
         "Target": {
             "cohort": cohort.name,
             "description": cohort.description,
@@ -123,10 +132,12 @@ def write_report(
             "splits × seeds": f"{grid.n_splits} × {len(grid.seeds)}",
             "test subjects per split": str(grid.n_test),
             "temperature": f"{training.temperature:g}",
+            "estimator of the data term": training.estimator.replace("_", " "),
+            "share of kernels per step": f"{training.kernel_fraction:g}",
         },
     }
     return build_report(
-        title=f"Deep weight prior transfer: {source.name} → {cohort.name}",
+        title=f"Deep weight prior transfer: {source['name']} → {cohort.name}",
         scores=scores,
         facts=facts,
         command=command,
@@ -141,8 +152,14 @@ def write_report(
         notice="A demonstration on made-up scans. No figure on this page is evidence for anything."
         if is_phantom
         else None,
-        further_tables={"Priors on held-out networks, nats per kernel": priors.set_index("group")},
+        further_tables={"Priors on held-out networks, nats per kernel": pd.DataFrame(figures_of_groups).T}
+        if figures_of_groups
+        else None,
     )
+
+
+def _by_method(predictions: Mapping[str, Volumes]) -> dict[str, Volumes]:
+    return {name.removeprefix("predictions_"): loaders for name, loaders in predictions.items()}
 
 
 def _array_of(load: Callable[[], Volume] | Volume) -> Callable[[], np.ndarray]:

@@ -22,7 +22,7 @@ _SUBJECTS = "data_processing.target.subjects"
 _MANIFEST = "data_processing.target.manifest"
 _SPLITS = "data_processing.splits"
 _COHORT = "params:data_processing.target"
-_PRIOR = "prior_learning.prior"
+_PRIORS = {"learnt": "prior_learning.prior", "received": "target_evaluation.received_prior"}
 
 
 def grid_cells(grid: GridParameters) -> list[Cell]:
@@ -45,16 +45,20 @@ def create_pipeline(plan: Plan) -> Pipeline:
                               ri.n20_split2_seed0: train → checkpoint → predict → score ─┘  report
     """
     cells = grid_cells(plan.grid)
-    return pipeline([*(_cell_pipeline(cell, plan) for cell in cells), _summary(cells)], tags="target_evaluation")
+    return pipeline(
+        [*(_cell_pipeline(cell, plan) for cell in cells), _summary(cells, plan)], tags="target_evaluation"
+    )
 
 
 def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
     method = plan.methods[cell.method]
     starts = {}
     if method.start == "prior" or method.prior != "none":
-        starts["prior"] = _PRIOR
-    if method.start == "source":
+        starts["prior"] = _PRIORS[plan.grid.prior]
+    if method.start == "source" and plan.grid.prior == "learnt":
         starts["source_network"] = f"source_training.whole_{cell.seed}.checkpoint"
+    elif method.start == "source":
+        starts["prior"] = _PRIORS["received"]  # which carries the source network, or is refused
     shared = {"volumes": _VOLUMES, "cohort": _COHORT}
     train = node(
         bind(train_cell, cell=cell),
@@ -114,7 +118,7 @@ def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
     )
 
 
-def _summary(cells: list[Cell]) -> Pipeline:
+def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
     def of_cells(artefact: str) -> dict[str, str]:
         return {
             f"{c.method}__{c.n_train}__{c.split}__{c.seed}": f"target_evaluation.{c.name}.{artefact}"
@@ -123,7 +127,7 @@ def _summary(cells: list[Cell]) -> Pipeline:
 
     shown = max((c for c in cells if c.split == 0), key=lambda c: (c.n_train, -c.seed))
     predictions = {
-        c.method: f"target_evaluation.{c.name}.predictions"
+        f"predictions_{c.method}": f"target_evaluation.{c.name}.predictions"
         for c in cells
         if (c.n_train, c.split, c.seed) == (shown.n_train, shown.split, shown.seed)
     }
@@ -168,14 +172,13 @@ def _summary(cells: list[Cell]) -> Pipeline:
                 {
                     "scores": f"{here}.scores",
                     "timings": f"{here}.timings",
-                    "priors": "prior_learning.summary",
+                    **({"prior": _PRIORS[plan.grid.prior]} if plan.needs_prior else {}),
                     "size_figure": f"{here}.figure_train_size",
                     "distribution_figure": f"{here}.figure_distribution",
                     "curves_figure": f"{here}.figure_curves",
                     "segmentation_figure": f"{here}.drawn_segmentations",
                     "manifest": _MANIFEST,
                     "cohort": _COHORT,
-                    "source": "params:data_processing.source",
                     "grid": "params:grid",
                     "training": "params:target_training",
                     "environment": "params:environment",
