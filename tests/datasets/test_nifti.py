@@ -103,9 +103,7 @@ def test_preview_is_a_picture(folder: str) -> None:
 def test_a_bad_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "subject_07.nii.gz"
     nib.Nifti1Image(np.zeros((4, 5, 6, 2), np.float32), AFFINE).to_filename(path)
-    with pytest.raises(
-        DatasetError, match=r"subject_07\.nii\.gz: 4D, of shape \(4, 5, 6, 2\), where 3D is meant"
-    ):
+    with pytest.raises(DatasetError, match=r"subject_07\.nii\.gz: 4D, of shape \(4, 5, 6, 2\), where 3D is meant"):
         NiftiDataset(filepath=str(path)).load()
     assert NiftiDataset(filepath=str(path), ndim=4).load().array.shape == (4, 5, 6, 2)
 

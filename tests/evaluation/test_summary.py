@@ -197,11 +197,3 @@ def test_timings_are_means_per_cell() -> None:
         {"method": ["dwp", "dwp", "ri"], "n_train": [5, 5, 5], "train_seconds": [1000.0, 2000.0, 7.4]}
     )
     assert summary.timing_table(timings).loc[5].to_dict() == {"ri": "7", "dwp": "1,500"}
-
-
-def test_the_terminal_gets_titles_and_aligned_columns(scores: pd.DataFrame) -> None:
-    lines = summary.format_summary({"DSC": summary.summary_table(scores, "dsc")}).splitlines()
-    assert lines[0] == "DSC"
-    assert lines[2].split() == ["n_train", "ri", "dwp"]
-    assert lines[3].split() == ["5", "0.60", "(0.14)", "0.70", "(0.14)"]
-    assert len(lines[2]) == len(lines[3]) == len(lines[4])

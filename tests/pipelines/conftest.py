@@ -20,6 +20,7 @@ RunProject = Callable[..., None]
 @pytest.fixture(autouse=True)
 def _no_trace_of_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PlanHook, "plan", None)
+    monkeypatch.setattr(PlanHook, "project_path", PlanHook.project_path)
     for name in ("MLFLOW_TRACKING_URI", "DWP_DATA_ROOT", "KEDRO_ENV"):
         monkeypatch.delenv(name, raising=False)
     configure_project("dwp_kedro")

@@ -29,6 +29,7 @@ from dwp_kedro.parameters import (
 )
 from dwp_kedro.pipelines.data_processing.nodes import (
     collect_problems,
+    describe_volumes,
     preprocess_cohort,
     read_cohort,
     split_subjects,
@@ -93,10 +94,20 @@ def transfer(cohort: CohortParameters, state_folder: Path) -> Transfer:
     learning = PriorLearningParameters(latent_dim=2, mixture_components=2, schedule=FEW_STEPS)
 
     manifest, problems = read_cohort(cohort)
-    problems = collect_problems(problems, problems, manifest, GRID, cohort)
-    partitions, subjects = preprocess_cohort(manifest, problems, cohort)
-    saved = {name: load() for name, load in partitions.items()}
+    problems = collect_problems(
+        problems,
+        manifest,
+        GRID,
+        cohort,
+        starts_from_source=True,
+        source_problems=problems,
+        source_manifest=manifest,
+        source=cohort,
+    )
+    partitions, preprocessed = preprocess_cohort(manifest, problems, cohort)
+    saved = {name: load() for name, load in sorted(partitions.items())}
     volumes = lazily(saved)
+    subjects = describe_volumes(volumes, preprocessed, manifest, cohort)
     splits = split_subjects(subjects, GRID)
 
     networks = {
@@ -111,7 +122,7 @@ def transfer(cohort: CohortParameters, state_folder: Path) -> Transfer:
         group.name: learn_group(collect_group(group, **networks), learning, training, compute, group=group)[0]
         for group in kernel_groups(unet, n_channels)
     }
-    prior = assemble_prior(cohort, subjects, training, network, **groups)
+    prior = assemble_prior(cohort, subjects, training, learning, network, **groups)
 
     checkpoint, _ = train_cell(
         volumes,
@@ -147,10 +158,10 @@ def test_two_images_per_subject_become_two_channels(tmp_path: Path):
     reader = {"layout": "subject_folders", "folder": tmp_path, "channels": patterns, "label": "*_seg.nii.gz"}
     result = transfer(cohort_of(reader, "above_zero"), tmp_path / "states")
 
-    per_subject = ("images/{}_0000", "images/{}_0001", "labels/{}")
+    per_subject = ("{}/image_0000", "{}/image_0001", "{}/label")
     assert set(result.volumes) == {kind.format(name) for name in SUBJECTS for kind in per_subject}
     for name in SUBJECTS:
-        first, second = (result.volumes[f"images/{name}_{channel:04d}"].array for channel in (0, 1))
+        first, second = (result.volumes[f"{name}/image_{channel:04d}"].array for channel in (0, 1))
         assert first.std() > 0
         np.testing.assert_allclose(second, -first, atol=1e-4)
     assert result.checkpoint.metadata["arguments"]["in_channels"] == 2
@@ -173,7 +184,7 @@ def test_two_classes_are_trained_together_and_scored_apart(tmp_path: Path):
     result = transfer(cohort_of(reader, classes), tmp_path / "states")
 
     for name in SUBJECTS:
-        raw, label = raw_labels(tmp_path, name), result.volumes[f"labels/{name}"].array
+        raw, label = raw_labels(tmp_path, name), result.volumes[f"{name}/label"].array
         for value, (_, members) in enumerate(classes.items(), start=1):
             assert (label == value).sum() == np.isin(raw, members).sum() > 0
         assert label.max() == 2
@@ -187,7 +198,7 @@ def test_two_classes_are_trained_together_and_scored_apart(tmp_path: Path):
     )
     for row in result.scores.rename(columns={"class": "of_class"}).itertuples():
         value, members = list(classes).index(row.of_class) + 1, classes[row.of_class]
-        label = result.volumes[f"labels/{row.subject}"].array
+        label = result.volumes[f"{row.subject}/label"].array
         assert row.dsc == pytest.approx(dice(result.predictions[row.subject].array == value, label == value))
         own = result.own_grid_predictions[row.subject].array
         assert own.shape == SHAPE

@@ -104,7 +104,7 @@ def test_training_opens_the_files_of_its_training_subjects_alone(catalog: DataCa
     train_cell(**{**inputs, "volumes": volumes}, cell=CELL)
     splits = catalog.load("data_processing.splits")
     ranked = splits.query("split == 1 and role == 'train' and rank < 2")["subject"]
-    assert volumes.asked == {f"images/{s}_0000" for s in ranked} | {f"labels/{s}" for s in ranked}
+    assert volumes.asked == {f"{s}/{kind}" for s in ranked for kind in ("image_0000", "label")}
 
 
 def test_threads_and_a_part_of_the_grid_give_the_same_files(

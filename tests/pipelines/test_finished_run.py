@@ -91,7 +91,7 @@ def test_scores_are_those_of_the_predictions_on_disk(finished_project: Path, sco
     for row in scores.itertuples():
         folder = output_folder(finished_project, row.method, row.n_train, row.split)
         prediction = nib.load(folder / "network_grid" / f"{row.subject}.nii.gz").get_fdata() > 0
-        label = nib.load(finished_project / f"data/03_primary/test/target/labels/{row.subject}.nii.gz")
+        label = nib.load(finished_project / f"data/03_primary/test/target/{row.subject}/label.nii.gz")
         dsc, iou = overlap(prediction, label.get_fdata() > 0)
         assert (row.dsc, row.iou) == pytest.approx((dsc, iou), abs=1e-6)
         voxel = math.prod(float(side) for side in label.header.get_zooms()) / 1000

@@ -44,7 +44,7 @@ def test_real_scans_reach_the_papers_grid(parameters: dict[str, Any], which: str
     first = manifest.head(1)
     volumes, _ = preprocess(cohort, first)
     subject = first["subject"].item()
-    image, label = volumes[f"images/{subject}_0000"], volumes[f"labels/{subject}"]
+    image, label = volumes[f"{subject}/image_0000"], volumes[f"{subject}/label"]
     assert image.shape == label.shape == PAPER_GRID
     assert (image.orientation, image.spacing) == ("RAS", (1.0, 1.0, 1.0))
     # Scans of 1 mm keep their voxels, and the crop keeps the head: no lesion voxel is lost or won.

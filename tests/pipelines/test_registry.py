@@ -55,9 +55,9 @@ def test_the_names_of_all_nodes(open_project: Any):
     expected = {
         "data_processing": {
             *(
-                f"data_processing.{cohort}.{step}"
+                f"data_processing.{step}_{cohort}"
                 for cohort in ("source", "target")
-                for step in ("read", "preprocess", "draw")
+                for step in ("read", "preprocess", "describe", "draw")
             ),
             "data_processing.collect_problems",
             "data_processing.split",

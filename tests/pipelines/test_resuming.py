@@ -75,13 +75,12 @@ def test_with_nothing_upstream_the_run_says_what_to_do(new_project: Path, run_pr
     with pytest.raises(MissingUpstreamError) as caught:
         run_project(new_project, pipeline_names=["target_evaluation"])
     assert str(caught.value).splitlines() == [
-        "This run needs 7 dataset(s) that do not exist:",
+        "This run needs 6 dataset(s) that do not exist:",
         "  data_processing.splits",
         "  data_processing.target.manifest",
         "  data_processing.target.subjects",
         "  data_processing.target.volumes",
         "  prior_learning.prior",
-        "  prior_learning.summary",
         "  source_training.whole_0.checkpoint",
         "Make them first:",
         "  kedro run --pipelines data_processing --env test",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,22 @@ def run_like_a_session(
 @pytest.fixture(scope="session")
 def run_pipeline() -> RunPipeline:
     return run_like_a_session
+
+
+@pytest.fixture(autouse=True)
+def _active_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printed commands have bare names, also where the tests' own environment is not active."""
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+@pytest.fixture
+def environment_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The bin folder of a made-up active environment, in which Kedro and MLflow are installed."""
+    folder = tmp_path_factory.mktemp("project") / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("kedro", "mlflow"):
+        (folder / name).write_text("")
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", str(folder))
+    return folder

@@ -24,13 +24,14 @@ def test_closing_lines_of_a_local_run():
         tracking_uri="sqlite:////home/me/dwp/mlflow.db",
         experiment_id="1",
         project_path=Path("/home/me/dwp"),
+        environment="my study",
         n_train=5,
         run_ids=["a"],
         report=Path("/home/me/dwp/data/08_reporting/report.html"),
     )
     assert lines == [
         "Report:     data/08_reporting/report.html",
-        "Kedro-Viz:  kedro viz run",
+        "Kedro-Viz:  kedro viz run --env 'my study'",
         "MLflow:     mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000",
         f"Which method wins at n = 5?  {comparison_url('http://127.0.0.1:5000', '1', ['a'])}",
     ]
@@ -41,8 +42,27 @@ def test_closing_lines_of_a_run_without_cells_on_a_server():
         tracking_uri="https://mlflow.lab.org",
         experiment_id="3",
         project_path=Path("/home/me/dwp"),
+        environment=None,
         n_train=None,
         run_ids=[],
         report=None,
     )
     assert lines == ["Kedro-Viz:  kedro viz run", "MLflow:     https://mlflow.lab.org/#/experiments/3"]
+
+
+def test_closing_lines_work_as_printed_where_nothing_is_active(
+    environment_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", "/nowhere")
+    project = environment_folder.parents[1]
+    viz, mlflow = closing_lines(
+        tracking_uri=f"sqlite:///{project}/mlflow.db",
+        experiment_id="1",
+        project_path=project,
+        environment="test",
+        n_train=None,
+        run_ids=[],
+        report=None,
+    )
+    assert viz == "Kedro-Viz:  .venv/bin/kedro viz run --env test"
+    assert mlflow == "MLflow:     .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -175,7 +176,7 @@ def test_all_children_have_the_same_keys(project: Path, client: MlflowClient, ru
         name: {key: value for key, value in run.data.params.items() if not key.startswith("training.")}
         for name, run in children.items()
     }
-    absent = dict.fromkeys(("method", "n_train", "split", "seed", "network", "group"), "-")
+    absent = dict.fromkeys(("method", "n_train", "split", "seed", "network", "restarted", "group"), "-")
     absent["environment"] = "keys"
     assert identities == {
         "whole_3": absent | {"seed": "3"},
@@ -184,6 +185,82 @@ def test_all_children_have_the_same_keys(project: Path, client: MlflowClient, ru
     }
     assert {run.data.params["training.batch_size"] for run in children.values()} == {"3"}
     assert {run.data.params["training.schedule.learning_rate"] for run in children.values()} == {"0.001"}
+
+
+def vae(group: int) -> Pipeline:
+    def learn() -> tuple[dict[str, float], str]:
+        for step in range(5):
+            progress.log_metrics({"latent_kl": 100.0 - step, "loss": 1.0}, step)
+        return {"latent_kl": 3.0, "n_dropped": 4.0}, "<html>a picture</html>"
+
+    nodes = [node(learn, None, ["metrics", "figure"], name="learn")]
+    return pipeline(nodes, namespace=f"prior_learning.group_{group}", tags=["stage.kernel_vae"])
+
+
+def prior_catalog(folder: Path) -> DataCatalog:
+    page = {"type": "text.TextDataset", "metadata": {"kedro-viz": {"layer": "reporting"}}}
+    return DataCatalog.from_config(
+        {
+            "prior_learning.prior": {"type": "json.JSONDataset", "filepath": f"{folder}/prior.json"},
+            "prior_learning.{group}.figure": {**page, "filepath": f"{folder}/kernels_{{group}}.html"},
+            "prior_learning.{group}.metrics": {
+                "type": "json.JSONDataset", "filepath": f"{folder}/{{group}}.json"
+            },
+        }
+    )  # fmt: skip
+
+
+def logged_files(client: MlflowClient, run: Run) -> set[str]:
+    folders = client.list_artifacts(run.info.run_id)
+    return {file.path for folder in folders for file in client.list_artifacts(run.info.run_id, folder.path)}
+
+
+def test_a_final_value_is_the_latest_of_a_curve_of_its_name(
+    project: Path, client: MlflowClient, run_pipeline: Any
+):
+    run_pipeline(vae(1), prior_catalog(project / "final"), (MlflowHook(),), project, "final")
+    _, children = runs_of(client, "final")
+    child = children["group_1"]
+    assert child.data.metrics == {"latent_kl": 3.0, "loss": 1.0, "n_dropped": 4.0}
+    history = client.get_metric_history(child.info.run_id, "latent_kl")
+    assert {point.value for point in history if point.step == 0} == {100.0}
+    (dropped,) = client.get_metric_history(child.info.run_id, "n_dropped")
+    assert dropped.step == 4
+
+
+def test_figures_of_a_stage_and_the_priors_place(project: Path, client: MlflowClient, run_pipeline: Any):
+    folder = project / "prior"
+    assemble = Pipeline([node(lambda metrics: metrics, "prior_learning.group_1.metrics", "prior_learning.prior")])
+    run_pipeline(vae(1) + vae(2) + assemble, prior_catalog(folder), (MlflowHook(),), project, "prior")
+    (parent,), children = runs_of(client, "prior")
+    for name, child in children.items():
+        assert logged_files(client, child) == {f"prior_learning/kernels_{name}.html"}
+    assert logged_files(client, parent) == set()
+    assert parent.data.tags["prior"] == "prior/prior.json"
+    path = client.download_artifacts(parent.info.run_id, "prior.json")
+    assert json.loads(Path(path).read_text()) == {"dataset": "prior_learning.prior", "path": "prior/prior.json"}
+
+
+@pytest.mark.parametrize("allowed", [None, False, True])
+def test_pictures_go_to_a_server_only_if_allowed(
+    project: Path, client: MlflowClient, run_pipeline: Any, monkeypatch: pytest.MonkeyPatch, allowed: bool | None
+):
+    start = MlflowStore.__init__
+
+    def start_as_server(store: MlflowStore, *arguments: Any) -> None:
+        start(store, *arguments)
+        store.is_server = True
+
+    monkeypatch.setattr(MlflowStore, "__init__", start_as_server)
+    environment = f"server_{allowed}"
+    catalog = prior_catalog(project / environment)
+    if allowed is not None:
+        catalog["params:tracking.upload_pictures"] = allowed
+    run_pipeline(vae(1), catalog, (MlflowHook(),), project, environment)
+    _, children = runs_of(client, environment)
+    files = logged_files(client, children["group_1"])
+    assert files == ({"prior_learning/kernels_group_1.html"} if allowed else set())
+    assert ("pictures" in children["group_1"].data.tags) == (not allowed)
 
 
 def test_a_failed_node_fails_its_child_and_the_parent(project: Path, client: MlflowClient, run_pipeline: Any):
@@ -215,9 +292,7 @@ def test_resuming_records_what_still_runs_and_compares_all(
     parents, _ = runs_of(client, "resumed")
     newest = max(parents, key=lambda run: run.info.start_time)
     assert newest.info.status == "FINISHED"
-    new = client.search_runs(
-        [newest.info.experiment_id], f"tags.`mlflow.parentRunId` = '{newest.info.run_id}'"
-    )
+    new = client.search_runs([newest.info.experiment_id], f"tags.`mlflow.parentRunId` = '{newest.info.run_id}'")
     # The training of ri and all of dwp were on disk: only ri's scoring was left.
     assert [(run.info.run_name, run.info.status) for run in new] == [("ri.n5_split0_seed0", "FINISHED")]
     assert new[0].data.params == before["ri.n5_split0_seed0"].data.params
@@ -234,9 +309,7 @@ def test_interrupted_run_is_killed(project: Path, client: MlflowClient, run_pipe
 
     hook = MlflowHook()
     with pytest.raises(KeyboardInterrupt):
-        run_pipeline(
-            cell("dwp", train=interrupted), make_catalog(project / "killed"), (hook,), project, "killed"
-        )
+        run_pipeline(cell("dwp", train=interrupted), make_catalog(project / "killed"), (hook,), project, "killed")
     hook._end("KILLED")  # What Python calls at exit.
     (parent,), children = runs_of(client, "killed")
     assert parent.info.status == "FAILED"
@@ -264,17 +337,13 @@ def test_runs_of_dead_processes_are_ended(project: Path, client: MlflowClient):
     store.set_tag(elsewhere, "process_id", str(process.pid))
 
     assert set(store.end_dead_runs()) == {gone, reused}
-    status = {
-        run_id: client.get_run(run_id).info.status for run_id in (alive, finished, gone, reused, elsewhere)
-    }
+    status = {run_id: client.get_run(run_id).info.status for run_id in (alive, finished, gone, reused, elsewhere)}
     assert status == {
         alive: "RUNNING", finished: "FINISHED", gone: "FAILED", reused: "FAILED", elsewhere: "RUNNING"
     }  # fmt: skip
 
 
-def test_system_metrics(
-    project: Path, client: MlflowClient, run_pipeline: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_system_metrics(project: Path, client: MlflowClient, run_pipeline: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     waited = Pipeline([node(lambda: threading.Event().wait(0.5), None, "waited", name="wait")])
     run_pipeline(waited, DataCatalog(), (MlflowHook(),), project, "system")

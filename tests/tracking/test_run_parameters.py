@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from kedro.pipeline import node
 
-from dwp_kedro.parameters import MethodParameters, ScheduleParameters
+from dwp_kedro.parameters import MethodParameters, ScheduleParameters, SourceTrainingParameters
 from dwp_kedro.tracking.run_parameters import child_of, identity, node_parameters, stage_of
 
 
@@ -14,15 +14,17 @@ from dwp_kedro.tracking.run_parameters import child_of, identity, node_parameter
             "target_evaluation.my_method2.n20_split2_seed14",
             {"method": "my_method2", "n_train": "20", "split": "2", "seed": "14"},
         ),
-        ("source_training.network_12", {"network": "12"}),
+        ("source_training.network_12", {"network": "12", "restarted": "False", "seed": "19"}),
+        ("source_training.network_0_restarted", {"network": "0", "restarted": "True", "seed": "7"}),
         ("source_training.whole_0", {"seed": "0"}),
         ("prior_learning.group_7", {"group": "7"}),
         ("something.else", {}),
     ],
 )
 def test_identity_has_the_same_keys_for_all(child: str, found: dict[str, str]):
-    absent = dict.fromkeys(("method", "n_train", "split", "seed", "network", "group"), "-")
-    assert identity(child, "base") == absent | found | {"environment": "base"}
+    absent = dict.fromkeys(("method", "n_train", "split", "seed", "network", "restarted", "group"), "-")
+    parameters = node_parameters({"params:source_training": SourceTrainingParameters(n_networks=13, seed=7)})
+    assert identity(child, "base", parameters) == absent | found | {"environment": "base"}
 
 
 def test_parameters_are_flattened_under_their_last_name():

@@ -71,9 +71,7 @@ def test_the_newest_file_of_a_folder_counts(tmp_path: Path, run_pipeline: Any):
     table = {"type": "text.TextDataset", "filepath": f"{tmp_path}/table.txt"}
     catalog = DataCatalog.from_config({"volumes": volumes, "table": table})
     catalog.save("volumes", {"deep/one": "1", "two": "2"})
-    counting = Pipeline(
-        [node(lambda volumes: str(len(volumes)), "volumes", "table", name="n", tags="summary")]
-    )
+    counting = Pipeline([node(lambda volumes: str(len(volumes)), "volumes", "table", name="n", tags="summary")])
     catalog.save("table", "old")
     for path in tmp_path.rglob("*"):
         os.utime(path, (1000, 1000))
@@ -82,9 +80,7 @@ def test_the_newest_file_of_a_folder_counts(tmp_path: Path, run_pipeline: Any):
     assert remade_by_resuming(counting, catalog, tmp_path, run_pipeline) == {"table"}
 
 
-def test_nothing_is_deleted_that_this_run_cannot_rebuild(
-    tmp_path: Path, catalog: DataCatalog, run_pipeline: Any
-):
+def test_nothing_is_deleted_that_this_run_cannot_rebuild(tmp_path: Path, catalog: DataCatalog, run_pipeline: Any):
     (tmp_path / "a.scores.txt").unlink()
     os.utime(tmp_path / "b.scores.txt", (1500, 1500))
     assert remade_by_resuming(Pipeline(SUMMARY), catalog, tmp_path, run_pipeline) == set()

@@ -6,6 +6,7 @@ import threading
 import pytest
 from rich.console import Console
 
+from dwp_kedro.tracking.stage_progress import StageCount
 from dwp_kedro.tracking.terminal import LiveDisplay, PlainDisplay, format_duration, make_display
 
 TASK = "train dwp n5 split0 seed0"
@@ -126,3 +127,32 @@ def test_bars_for_a_terminal_show_node_task_and_metrics():
 
 def test_lines_where_there_is_no_terminal(console: Console):
     assert isinstance(make_display(console), PlainDisplay)
+
+
+def test_lines_of_a_stage(clock: Clock, console: Console):
+    display = PlainDisplay(console, clock)
+    for done in range(9):
+        display.show_stage(StageCount("grid cells (train)", 8, done, busy=144.0 * done))
+        clock.now += 3
+    # Every 3 s, which is every second one of them; the last in any case.
+    assert lines(console) == [
+        "grid cells (train): 1/8 done, about 16m48s left",
+        "grid cells (train): 3/8 done, about 12m00s left",
+        "grid cells (train): 5/8 done, about 7m12s left",
+        "grid cells (train): 7/8 done, about 2m24s left",
+        "grid cells (train): 8/8 done in 19m12s",
+    ]
+
+
+def test_bar_of_a_stage():
+    console = Console(file=io.StringIO(), width=150, force_terminal=True)
+    display = LiveDisplay(console)
+    display.show_stage(StageCount("grid cells (train)", 8))
+    display.show_stage(StageCount("grid cells (train)", 8, 3, busy=432.0))
+    shown = Console(file=io.StringIO(), width=150)
+    shown.print(display._progress.get_renderable())
+    assert "3/8 about 12m00s left" in shown.file.getvalue()
+    (bar,) = display._progress.tasks
+    assert (bar.completed, bar.total) == (3, 8)
+    display.show_stage(StageCount("grid cells (train)", 8, 8, busy=1152.0))
+    assert display._progress.tasks == []

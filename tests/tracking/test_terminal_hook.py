@@ -35,6 +35,27 @@ def test_progress_of_every_node_is_shown(
     )
 
 
+@pytest.mark.parametrize("runner", [SequentialRunner(), ThreadRunner()], ids=["sequential", "threads"])
+def test_finished_units_of_a_stage_are_counted_without_those_of_an_earlier_run(
+    tmp_path: Path, run_pipeline: Any, runner: Any, capsys: pytest.CaptureFixture[str]
+):
+    cells = [f"target_evaluation.dwp.n5_split{split}_seed0" for split in range(4)]
+    catalog = DataCatalog.from_config(
+        {"{cell}.checkpoint": {"type": "json.JSONDataset", "filepath": f"{tmp_path}/{{cell}}.json"}}
+    )
+    catalog.save(f"{cells[2]}.checkpoint", "of an earlier run")
+    trainings = [
+        node(lambda: "weights", None, f"{cell}.checkpoint", name="train", namespace=cell, tags="stage.grid_cell")
+        for cell in cells
+    ]
+    run_pipeline(
+        Pipeline(trainings), catalog, (TerminalHook(),), tmp_path, runner=runner, only_missing_outputs=True
+    )
+    printed = [line for line in capsys.readouterr().out.splitlines() if "grid cells" in line]
+    assert printed[0].startswith("grid cells (train): 1/3 done, about")
+    assert printed[-1].startswith("grid cells (train): 3/3 done in")
+
+
 def test_nobody_listens_after_a_run(tmp_path: Path, run_pipeline: Any, capsys: pytest.CaptureFixture[str]):
     run_pipeline(counting("a"), DataCatalog(), (TerminalHook(),), tmp_path)
     capsys.readouterr()
@@ -66,9 +87,7 @@ def test_a_refused_run_leaves_the_terminal_alone(
     assert "resume" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("signum", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
-)
+@pytest.mark.parametrize(("signum", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_stops_running_and_queued_threads(
     tmp_path: Path, run_pipeline: Any, signum: signal.Signals, error: type[BaseException],
     capsys: pytest.CaptureFixture[str],

@@ -67,3 +67,34 @@ def test_what_a_finished_node_read_is_not_needed_to_resume(
     run_pipeline(chain, catalog, (UpstreamHook(),), tmp_path, only_missing_outputs=True)
     with pytest.raises(MissingUpstreamError, match=r"source_training\.deleted"):
         run_pipeline(chain, catalog, (UpstreamHook(),), tmp_path)
+
+
+def test_what_no_pipeline_makes_comes_last_and_has_no_command(tmp_path: Path, run_pipeline: Any):
+    catalog = DataCatalog.from_config(
+        {
+            "target_evaluation.received_prior": {
+                "type": "json.JSONDataset",
+                "filepath": f"{tmp_path}/colleague.json",
+                "metadata": {"kedro-viz": {"layer": "raw"}},
+            },
+            "{name}": {"type": "json.JSONDataset", "filepath": f"{tmp_path}/{{name}}.json"},
+        }
+    )
+    raw = "target_evaluation.received_prior"
+    inputs = ["a_table", raw, "target_evaluation.scores", *(f"prior_learning.group_{i}.kernels" for i in range(9))]
+    with pytest.raises(MissingUpstreamError) as caught:
+        run_pipeline(Pipeline([node(join, inputs, "x", name="a")]), catalog, (UpstreamHook(),), tmp_path)
+    assert str(caught.value).splitlines() == [
+        "This run needs 12 dataset(s) that do not exist:",
+        *[f"  prior_learning.group_{i}.kernels" for i in range(8)],
+        "  … and 2 more",
+        "Make them first:",
+        "  kedro run --pipelines prior_learning",
+        "  kedro run --pipelines target_evaluation",
+        "No pipeline makes these: check their names, or put the files where the catalog says:",
+        f"  a_table: {tmp_path}/a_table.json",
+        f"  target_evaluation.received_prior: {tmp_path}/colleague.json",
+    ]
+    with pytest.raises(MissingUpstreamError) as caught:
+        run_pipeline(Pipeline([node(join, "a_table", "x", name="a")]), catalog, (UpstreamHook(),), tmp_path)
+    assert "Make them first" not in str(caught.value)

@@ -3,5 +3,6 @@
 from dwp_kedro.datasets.checkpoint import CheckpointDataset
 from dwp_kedro.datasets.kernel_tensor import KernelTensorDataset
 from dwp_kedro.datasets.nifti import NiftiDataset
+from dwp_kedro.datasets.volumes import VolumesDataset
 
-__all__ = ["CheckpointDataset", "KernelTensorDataset", "NiftiDataset"]
+__all__ = ["CheckpointDataset", "KernelTensorDataset", "NiftiDataset", "VolumesDataset"]

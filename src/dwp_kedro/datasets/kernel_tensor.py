@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 
-import numpy as np
 import torch
 from kedro.io.core import DatasetError
 from kedro_datasets._typing import ImagePreview
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from dwp_kedro.bayes.kernels import KernelTensor
@@ -21,9 +18,9 @@ from dwp_kedro.datasets.safetensors_file import (
     encode_safetensors,
     read_header,
 )
+from dwp_kedro.evaluation.figures import kernel_panels
 
 _TENSORS = {"kernels", "network", "layer", "output_channel", "input_channel"}
-_SLICE_GAP, _KERNEL_GAP = 0.25, 1.0  # In kernel voxels.
 
 
 class KernelTensorDataset(FileDataset[KernelTensor]):
@@ -85,13 +82,17 @@ class KernelTensorDataset(FileDataset[KernelTensor]):
         """Up to ``n_kernels`` kernels from all over the tensor, as a base64 encoded PNG for Kedro-Viz.
 
         Each kernel is its three 3×3 slices side by side.
+
+        Raises:
+            DatasetError: if the tensor is empty.
         """
         kernels = self.load().kernels
         if len(kernels) == 0:
             raise DatasetError(f"{self._filepath} holds no kernels: nothing to show.")
         rows = torch.linspace(0, len(kernels) - 1, min(n_kernels, len(kernels))).round().long()
+        figure = kernel_panels({"kernels": kernels[rows].numpy()}, title=f"{len(rows)} of {len(kernels)}")
         buffer = io.BytesIO()
-        _draw_kernels(kernels[rows].numpy()).savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+        figure.savefig(buffer, format="png")
         return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))
 
 
@@ -99,21 +100,3 @@ def _indices(names: list[str]) -> tuple[list[str], Tensor]:
     """Give the distinct ``names`` in order of appearance, and each row's index (n,) int64 into them."""
     table = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return list(table), torch.tensor([table[name] for name in names], dtype=torch.int64)
-
-
-def _draw_kernels(kernels: np.ndarray) -> Figure:
-    """Draw kernels (n, 3, 3, 3), four in a row; zero is white, red above, blue below."""
-    columns = min(4, len(kernels))
-    n_rows = math.ceil(len(kernels) / columns)
-    width, height = 3 * 3 + 2 * _SLICE_GAP + _KERNEL_GAP, 3 + _KERNEL_GAP
-    limit = float(np.abs(kernels).max()) or 1.0
-    figure = Figure(figsize=(0.2 * columns * width, 0.2 * n_rows * height))
-    axes = figure.add_axes((0, 0, 1, 1))
-    for position, kernel in enumerate(kernels):
-        top, left = position // columns * height, position % columns * width
-        for index, plane in enumerate(kernel):
-            start = left + index * (3 + _SLICE_GAP)
-            axes.imshow(plane, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(start, start + 3, top + 3, top))
-    axes.set(xlim=(0, columns * width - _KERNEL_GAP), ylim=(n_rows * height - _KERNEL_GAP, 0))
-    axes.set(facecolor="0.6", xticks=[], yticks=[])
-    return figure

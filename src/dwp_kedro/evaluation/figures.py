@@ -226,16 +226,24 @@ def kernel_figure(real: np.ndarray, samples: np.ndarray, title: str) -> Figure:
     ``real`` and ``samples`` are (n, 3, 3, 3) of one kernel group and share a colour scale, which is symmetric
     about 0 and ends at the largest 99 % quantile of |w| of the two. This is the form of the paper's Fig. 5.
     """
-    limit = max(float(np.quantile(np.abs(kernels), 0.99)) for kernels in (real, samples))
-    n_rows = max(1, -(-max(len(real), len(samples)) // 4))
-    figure = Figure(figsize=(9.6, 0.9 + 0.36 * n_rows), layout="constrained", dpi=110)
-    axes_row = figure.subplots(1, 2)
-    for axes, kernels, name in zip(axes_row, (real, samples), ("source kernels", "prior samples"), strict=True):
+    return kernel_panels({"source kernels": real, "prior samples": samples}, title)
+
+
+def kernel_panels(panels: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Draw sets of kernels (n, 3, 3, 3) side by side under their names, on one scale, that of kernel_figure."""
+    limit = max(float(np.quantile(np.abs(kernels), 0.99)) for kernels in panels.values()) or 1.0
+    most = max(len(kernels) for kernels in panels.values())
+    n_columns = min(4, most)
+    n_rows = -(-most // n_columns)
+    width = 1.6 + len(panels) * n_columns
+    figure = Figure(figsize=(width, 0.9 + 0.36 * n_rows), layout="constrained", dpi=110)
+    axes_row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, kernels) in zip(axes_row, panels.items(), strict=True):
         axes.set_title(f"{name} ({len(kernels)})", fontsize=11)
         axes.set_axis_off()
-        axes.set(xlim=(-2.5, 46.5), ylim=(4 * n_rows - 0.5, -0.5), aspect="equal")
+        axes.set(xlim=(-2.5, 12 * n_columns - 1.5), ylim=(4 * n_rows - 0.5, -0.5), aspect="equal")
         for index, kernel in enumerate(kernels):
-            left, top = 12 * (index % 4), 4 * (index // 4)
+            left, top = 12 * (index % n_columns), 4 * (index // n_columns)
             # (3, 3, 3) laid out as 3 rows of 9: the slices across the first axis side by side.
             shown = axes.imshow(
                 np.hstack(list(kernel)), cmap="RdBu_r", vmin=-limit, vmax=limit,

@@ -186,16 +186,6 @@ def timing_table(timings: pd.DataFrame) -> pd.DataFrame:
     return _methods_across(means, "cell").fillna("–")
 
 
-def format_summary(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return tables under their titles as plain text for a terminal."""
-    blocks = []
-    for title, table in tables.items():
-        # The name of the index goes to the corner, so that the header takes one line and not two.
-        text = table.rename_axis(index=None, columns=table.index.name).to_string()
-        blocks.append(f"{title}\n{'─' * len(title)}\n{text}\n")
-    return "\n".join(blocks)
-
-
 def _methods_across(table: pd.DataFrame, values: str) -> pd.DataFrame:
     pivoted = table.pivot(index="n_train", columns="method", values=values).sort_index()
     return pivoted[ordered_methods(table["method"])].rename_axis(columns=None)

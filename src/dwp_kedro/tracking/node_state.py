@@ -14,9 +14,7 @@ def nodes_to_run(pipeline: Pipeline, catalog: CatalogProtocol, *, only_missing_o
     return [
         node
         for node in pipeline.nodes
-        if not only_missing_outputs
-        or not node.outputs
-        or not all(catalog.exists(name) for name in node.outputs)
+        if not only_missing_outputs or not node.outputs or not all(catalog.exists(name) for name in node.outputs)
     ]
 
 

@@ -15,6 +15,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from dwp_kedro.tracking.catalog import layer_of
 from dwp_kedro.tracking.curves import CurveListener, Point
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.node_state import RunningNodes
@@ -109,7 +110,7 @@ class PipelineRun:
             self._log_final(run_id, value)
         if kind in _WEIGHTS:
             self._log_place(run_id, name, kind)
-        if _layer(self._catalog, name) == "reporting":
+        if layer_of(self._catalog, name) == "reporting":
             self._log_file(run_id, name)
         if self._nodes.saved(node, name):
             self.end_node(node)
@@ -208,7 +209,7 @@ class PipelineRun:
             self._last_points[run_id] = max(points + known, key=lambda point: (point.step, point.timestamp))
 
     def _log_final(self, run_id: str, metrics: Mapping[str, Any]) -> None:
-        """Log final values where the curves end: MLflow calls the point of the last step, then time, the latest."""
+        """Log final values where the curves end: MLflow's latest value is that of the last step, then time."""
         timestamp, step = time.time_ns() // 1_000_000, 0
         with self._lock:
             last = self._last_points.get(run_id)
@@ -241,8 +242,3 @@ class PipelineRun:
     def _uploads_pictures(self) -> bool:
         name = f"params:{_UPLOAD_PICTURES}"
         return name in self._catalog and self._load(name) is True
-
-
-def _layer(catalog: CatalogProtocol, name: str) -> str | None:
-    metadata = getattr(catalog.get(name), "metadata", None) or {}
-    return metadata.get("kedro-viz", {}).get("layer")

@@ -6,9 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from dwp_kedro.tracking.stage_progress import StageCount
 
 LINE_EVERY_SECONDS = 5.0
 HEARTBEAT_AFTER_SECONDS = 8.0
@@ -64,6 +67,10 @@ def _join(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
+def _left(stage: StageCount) -> str:
+    return f"about {format_duration(stage.seconds_left())} left"
+
+
 class Display:
     """Shows the nodes that run and how far their tasks are: a progress listener for any number of threads.
 
@@ -97,6 +104,9 @@ class Display:
                 self._work_ended(name)
             for key in [key for key in self._tasks if key[0] == threading.get_ident()]:
                 self._end_task(key)
+
+    def show_stage(self, stage: StageCount) -> None:
+        """Show how many nodes of a stage are done, and how long the others will take."""
 
     def on_progress(self, task: str, completed: int, total: int, metrics: Mapping[str, float]) -> None:
         """Show how far ``task`` is."""
@@ -144,6 +154,7 @@ class PlainDisplay(Display):
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, clock)
         self._printed = clock()
+        self._stages_printed: dict[str, float] = {}
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -159,6 +170,16 @@ class PlainDisplay(Display):
         with self._lock:
             super().print(line)
             self._printed = self._clock()
+
+    def show_stage(self, stage: StageCount) -> None:
+        """Print e.g. 'grid cells (train): 3/8 done, about 12m00s left', at most every 5 s and at the end."""
+        with self._lock:
+            now = self._clock()
+            is_over = stage.done == stage.total
+            if stage.done and (is_over or now - self._stages_printed.get(stage.name, -inf) >= LINE_EVERY_SECONDS):
+                self._stages_printed[stage.name] = now
+                rest = f"in {format_duration(stage.busy)}" if is_over else _left(stage)
+                self.print(f"{stage.name}: {stage.count()} done{'' if is_over else ','} {rest}")
 
     def beat(self) -> None:
         """Say what is being worked on, if nothing was printed for 8 s."""
@@ -206,6 +227,18 @@ class LiveDisplay(Display):
     def stop(self) -> None:
         """Take the bars away."""
         self._progress.stop()
+
+    def show_stage(self, stage: StageCount) -> None:
+        """Show a bar from the stage's first node to its last one."""
+        key = f"stage: {stage.name}"
+        with self._lock:
+            if stage.done == stage.total:
+                self._progress.remove_task(self._rows.pop(key))
+                return
+            if key not in self._rows:
+                self._rows[key] = self._progress.add_task(stage.name, total=stage.total, note="")
+            note = f"{stage.count()} {_left(stage) if stage.done else ''}"
+            self._progress.update(self._rows[key], completed=stage.done, note=note)
 
     def _work_began(self, name: str) -> None:
         self._rows[name] = self._progress.add_task(name, total=None, note="")

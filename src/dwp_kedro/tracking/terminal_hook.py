@@ -6,16 +6,20 @@ import atexit
 import signal
 from collections.abc import Generator, Mapping
 from contextvars import ContextVar, Token
+from pathlib import Path
 from typing import Any
 
 import rich
 from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from dwp_kedro import progress
 from dwp_kedro.tracking.command import resume_command
 from dwp_kedro.tracking.interruption import Interruption
-from dwp_kedro.tracking.node_state import RunningNodes
+from dwp_kedro.tracking.node_state import RunningNodes, nodes_to_run
+from dwp_kedro.tracking.stage_progress import StageProgress
 from dwp_kedro.tracking.terminal import Display, make_display
 
 _START = "the start of the run"
@@ -28,12 +32,17 @@ class TerminalHook:
         self._display: Display | None = None
         self._interruption = Interruption()
         self._nodes = RunningNodes()
+        self._stages = StageProgress([])
+        self._project_path = Path()
         self._token: ContextVar[Token[Any] | None] = ContextVar("dwp_kedro_terminal", default=None)
 
     @hook_impl(wrapper=True, tryfirst=True)
-    def before_pipeline_run(self) -> Generator[None, Any, Any]:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> Generator[None, Any, Any]:
         """Begin to show, before the other hooks do slow things; stop if one of them refuses the run."""
         self._end()  # A notebook may start a run after one that Ctrl-C stopped.
+        self._project_path = Path(run_params["project_path"])
         self._display = make_display(rich.get_console())
         self._display.start()
         self._display.begin_work(_START)
@@ -41,6 +50,8 @@ class TerminalHook:
         atexit.register(self._exit)
         try:
             result = yield
+            only_missing = run_params["only_missing_outputs"]
+            self._stages = StageProgress(nodes_to_run(pipeline, catalog, only_missing_outputs=only_missing))
         except BaseException:
             self._end()
             raise
@@ -75,7 +86,7 @@ class TerminalHook:
     @hook_impl(trylast=True)
     def on_node_error(self, node: Node) -> None:
         """End a node that failed."""
-        self._end_node(node)
+        self._end_node(node, failed=True)
 
     @hook_impl(tryfirst=True)
     def after_pipeline_run(self) -> None:
@@ -101,11 +112,17 @@ class TerminalHook:
         if self._display is not None:
             self._nodes.begin(node)
             self._display.begin_work(node.name)
+            stage = self._stages.begin(node)
+            if stage is not None and not stage.done:
+                self._display.show_stage(stage)
 
-    def _end_node(self, node: Node) -> None:
+    def _end_node(self, node: Node, *, failed: bool = False) -> None:
         if self._display is not None:
             self._nodes.end(node)
             self._display.end_work(node.name)
+            stage = self._stages.end(node, failed=failed)
+            if stage is not None:
+                self._display.show_stage(stage)
 
     def _exit(self) -> None:
         by = {signal.SIGINT: " by Ctrl-C", signal.SIGTERM: " by SIGTERM", None: ""}
@@ -124,4 +141,5 @@ class TerminalHook:
             progress.remove_listener(token)
             self._token.set(None)
         if reason:
-            display.print(f"{reason} What is finished is kept; resume with:\n  {resume_command()}")
+            command = resume_command(self._project_path)
+            display.print(f"{reason} What is finished is kept; resume with:\n  {command}")

@@ -9,6 +9,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from dwp_kedro.tracking.catalog import layer_of
 from dwp_kedro.tracking.command import environment_option, shell_name
 from dwp_kedro.tracking.node_state import nodes_to_run
 
@@ -41,12 +42,12 @@ class UpstreamHook:
             if name != "parameters" and not name.startswith("params:") and not catalog.exists(name)
         )
         if missing:
-            raise MissingUpstreamError(_message(missing, run_params))
+            raise MissingUpstreamError(_message(missing, run_params, catalog))
 
 
-def _message(missing: list[str], run_params: dict[str, Any]) -> str:
+def _message(missing: list[str], run_params: dict[str, Any], catalog: CatalogProtocol) -> str:
     lines = [f"This run needs {len(missing)} dataset(s) that do not exist:"]
-    made = [name for name in missing if name.split(".")[0] in _ORDER]
+    made = [name for name in missing if name.split(".")[0] in _ORDER and layer_of(catalog, name) != "raw"]
     if made:
         lines += [*_listed(made), "Make them first:"]
         program = shell_name("kedro", Path(run_params["project_path"]))
@@ -56,8 +57,13 @@ def _message(missing: list[str], run_params: dict[str, Any]) -> str:
     others = [name for name in missing if name not in made]
     if others:
         lines += ["No pipeline makes these: check their names, or put the files where the catalog says:"]
-        lines += _listed(others)
+        lines += _listed([_with_place(name, catalog) for name in others])
     return "\n".join(lines)
+
+
+def _with_place(name: str, catalog: CatalogProtocol) -> str:
+    path = getattr(catalog.get(name), "_filepath", None)
+    return name if path is None else f"{name}: {path}"
 
 
 def _listed(names: list[str]) -> list[str]:

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from dwp_kedro.parameters import CohortParameters, GridParameters, ScheduleParameters
+from dwp_kedro.pipelines.plan import Plan
+
+METHODS = {"ri": {"start": "he"}, "dwp": {"start": "prior", "prior": "deep_weight_prior"}}
+
+
+def plan(**changes: Any) -> Plan:
+    parameters: dict[str, Any] = {
+        "grid": {"methods": ["ri", "dwp"]},
+        "methods": METHODS,
+        "source_training": {},
+        "prior_learning": {},
+    }
+    return Plan.from_parameters({**parameters, **changes})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"methods": ["ri", "ri"]}, "names a value twice"),
+        ({"n_train": [5, 5]}, "names a value twice"),
+        ({"methods": ["summary"]}, "is a tag of other nodes"),
+        ({"methods": ["n5"]}, "is a tag of other nodes"),
+        ({"methods": ["Dwp"]}, "should match pattern"),
+        ({"n_trian": [5]}, "n_trian"),
+    ],
+)
+def test_a_grid_that_cannot_work_is_refused(values: dict[str, Any], message: str):
+    with pytest.raises(ValidationError, match=message):
+        GridParameters.model_validate(values)
+
+
+def test_the_papers_grid_is_the_default():
+    grid = GridParameters()
+    assert (grid.n_train, grid.n_splits, grid.n_test) == ([5, 10, 15, 20], 3, 50)
+    assert grid.methods == ["ri", "pr", "prf", "dwp"]
+
+
+def test_what_can_only_fail_after_hours_is_refused_at_once():
+    with pytest.raises(ValueError, match="no network is left to learn a prior from"):
+        plan(source_training={"n_networks": 1})
+    with pytest.raises(ValueError, match=r"methods.ri.trained_layers names down9.*init_conv, down1"):
+        plan(methods={**METHODS, "ri": {"start": "he", "trained_layers": ["down9"]}})
+    with pytest.raises(ValueError, match=r"grid.methods names pr.*ri, dwp"):
+        plan(grid={"methods": ["pr"]})
+    assert plan(source_training={"n_networks": 1}, grid={"methods": ["ri"], "prior": "received"}).grid.n_test == 50
+
+
+def test_only_methods_that_take_something_from_the_source_need_a_prior():
+    assert plan().needs_prior
+    assert not plan(grid={"methods": ["ri"]}).needs_prior
+
+
+def test_a_cosine_needs_its_length():
+    with pytest.raises(ValidationError, match="max_steps"):
+        ScheduleParameters(kind="cosine")
+
+
+def test_classes_do_not_share_values():
+    cohort = {
+        "name": "c",
+        "description": "",
+        "reader": {"layout": "brats", "folder": ".", "channels": ["t2"]},
+        "preprocessing": {"grid": [16, 16, 16]},
+    }
+    with pytest.raises(ValidationError, match=r"\[2\] belong to several classes"):
+        CohortParameters.model_validate({**cohort, "labels": {"core": [1, 2], "rim": [2, 3]}})
+    assert CohortParameters.model_validate({**cohort, "labels": {"core": [1], "rim": [2]}}).class_names == [
+        "core",
+        "rim",
+    ]
+
+
+@pytest.mark.parametrize("grid", [[16, 16, 8], [20, 16, 16]])
+def test_grids_that_the_network_cannot_take_are_refused(grid: list[int]):
+    with pytest.raises(ValidationError):
+        CohortParameters.model_validate(
+            {
+                "name": "c",
+                "description": "",
+                "reader": {"layout": "brats", "folder": ".", "channels": ["t2"]},
+                "preprocessing": {"grid": grid},
+            }
+        )
