@@ -6,12 +6,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from kedro.framework.project import pipelines
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.framework.project import configure_project, pipelines
+from kedro.framework.session import KedroSession
+from kedro.io import MemoryDataset
 from kedro.validation.exceptions import ParameterValidationError
 from pydantic import ValidationError
 
 from dwp_kedro.parameters import CohortParameters, GridParameters, MethodParameters
+from dwp_kedro.pipelines.plan import PlanHook
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENTS = sorted(path.parent.name for path in REPOSITORY.glob("conf/*/globals.yml"))
@@ -36,12 +38,6 @@ def env_option(environment: str) -> str | None:
     return None if environment == "base" else environment
 
 
-def datasets_of(catalog: DataCatalog) -> dict[str, Any]:
-    """Return every dataset of every pipeline; None where the catalog has neither entry nor pattern for it."""
-    names = {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
-    return {name: catalog.get(name) for name in sorted(names)}
-
-
 def place_of(dataset: Any) -> PurePosixPath:
     return PurePosixPath(str(getattr(dataset, "_filepath", None) or dataset._path))
 
@@ -50,32 +46,37 @@ def test_all_environments_are_looked_at():
     assert {"base", "test", "hippocampus_to_lgg", "ms_to_brats18"} <= set(ENVIRONMENTS)
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_every_dataset_has_an_entry(open_project: Any, environment: str):
-    datasets = datasets_of(open_project(REPOSITORY, env_option(environment)).catalog)
-    assert [name for name, dataset in datasets.items() if dataset is None] == []
-    assert {name for name, dataset in datasets.items() if isinstance(dataset, MemoryDataset)} == ONLY_IN_MEMORY
+@pytest.fixture(scope="module")
+def datasets() -> dict[str, dict[str, Any]]:
+    """Every dataset of every environment; None where the catalog has neither entry nor pattern for it."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("plan", "project_path"):
+            patch.setattr(PlanHook, name, getattr(PlanHook, name))
+        for environment in ENVIRONMENTS:
+            configure_project("dwp_kedro")
+            context = KedroSession.create(REPOSITORY, env=env_option(environment)).load_context()
+            names = {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
+            found[environment] = {name: context.catalog.get(name) for name in sorted(names)}
+    return found
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_no_two_datasets_share_a_place(open_project: Any, environment: str):
-    datasets = datasets_of(open_project(REPOSITORY, env_option(environment)).catalog)
+def test_every_dataset_has_an_entry(datasets: dict[str, dict[str, Any]], environment: str):
+    found = datasets[environment]
+    assert [name for name, dataset in found.items() if dataset is None] == []
+    assert {name for name, dataset in found.items() if isinstance(dataset, MemoryDataset)} == ONLY_IN_MEMORY
+
+
+def test_no_two_datasets_share_a_place_within_or_between_environments(datasets: dict[str, dict[str, Any]]):
     owners: dict[PurePosixPath, str] = {}
-    for name, dataset in datasets.items():
-        if name not in ONLY_IN_MEMORY:
-            assert owners.setdefault(place_of(dataset), name) == name
-    for place, name in owners.items():
+    for environment, found in datasets.items():
+        for name in found.keys() - ONLY_IN_MEMORY:
+            owner = f"{name} in {environment}"
+            assert owners.setdefault(place_of(found[name]), owner) == owner
+    for place, owner in owners.items():
         # A folder of partitions, which may be emptied before it is written, holds nothing else.
-        assert not [owners[folder] for folder in place.parents if folder in owners], name
-
-
-def test_environments_write_to_folders_of_their_own(open_project: Any):
-    owners: dict[PurePosixPath, str] = {}
-    for environment in ENVIRONMENTS:
-        datasets = datasets_of(open_project(REPOSITORY, env_option(environment)).catalog)
-        for name in datasets.keys() - ONLY_IN_MEMORY:
-            place = place_of(datasets[name])
-            assert owners.setdefault(place, environment) == environment, f"{name} at {place}"
+        assert not [owners[folder] for folder in place.parents if folder in owners], owner
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,9 +12,13 @@ from dwp_kedro.tracking.comparison import closing_lines, comparison_url
 def test_address_carries_runs_and_experiment(base: str):
     url = urlsplit(comparison_url(base, "7", ["a1", "b2"]))
     page, _, query = url.fragment.partition("?")
-    assert page == "/compare-runs"
-    values = {key: json.loads(texts[0]) for key, texts in parse_qs(query).items()}
-    assert values == {"runs": ["a1", "b2"], "experiments": ["7"]}
+    assert page == "/experiments/7/runs"
+    assert {key: texts[0] for key, texts in parse_qs(query).items()} == {
+        "searchFilter": "attributes.run_id IN ('a1', 'b2')",
+        "orderByKey": "metrics.`test_dsc_mean`",
+        "orderByAsc": "false",
+        "compareRunsMode": "CHART",
+    }
     assert f"{url.scheme}://{url.netloc}{url.path}" == base.rstrip("/") + "/"
 
 

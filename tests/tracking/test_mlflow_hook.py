@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -151,7 +152,7 @@ def test_a_run_and_its_children(
     run_ids = [children[f"{method}.n5_split0_seed0"].info.run_id for method in METHODS]
     printed = capsys.readouterr().out
     assert "Which method wins at n = 5?" in printed
-    assert "%2C".join(f"%22{run_id}%22" for run_id in run_ids) in printed
+    assert quote(", ".join(f"'{run_id}'" for run_id in run_ids)) in printed
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000" in printed
 
 
