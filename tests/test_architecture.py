@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "imaging": {"parameters"},
     "cohorts": {"imaging", "parameters", "progress"},
     "evaluation": {"imaging", "progress"},
-    "datasets": {"networks", "bayes", "imaging"},
+    "datasets": {"networks", "bayes", "imaging", "evaluation"},
     "pipelines": {
         "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "parameters", "progress",
     },

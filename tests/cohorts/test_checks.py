@@ -16,7 +16,7 @@ from dwp_kedro.parameters import GridParameters
 
 
 def grid(**changes: object) -> GridParameters:
-    return GridParameters.model_validate({"methods": {}, "n_train": [5, 20], "n_test": 10} | changes)
+    return GridParameters.model_validate({"n_train": [5, 20], "n_test": 10} | changes)
 
 
 def manifest(count: int) -> pd.DataFrame:
@@ -52,9 +52,7 @@ def test_one_error_tells_all_problems() -> None:
 
 
 def test_problems_survive_csv(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    problems_table("glioma", [Problem("", "too few.", "", "Add some.")]).to_csv(
-        tmp_path / "p.csv", index=False
-    )
+    problems_table("glioma", [Problem("", "too few.", "", "Add some.")]).to_csv(tmp_path / "p.csv", index=False)
     with pytest.raises(CohortError, match="glioma: too few"):
         raise_problems(pd.read_csv(tmp_path / "p.csv"))
 

@@ -55,8 +55,7 @@ def test_diseases_differ_in_number_and_thickness_of_slices(
     cohorts: dict[str, list[tuple[Volume, Volume]]],
 ) -> None:
     n_blobs = {
-        disease: [connected_components(label.array)[1] for _, label in scans]
-        for disease, scans in cohorts.items()
+        disease: [connected_components(label.array)[1] for _, label in scans] for disease, scans in cohorts.items()
     }
     sizes = [np.bincount(connected_components(label.array)[0].ravel())[1:] for _, label in cohorts["tumour"]]
     assert np.mean(n_blobs["plaques"]) > 5

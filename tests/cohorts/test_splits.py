@@ -13,13 +13,13 @@ SUBJECTS = [f"s{number:02d}" for number in range(30)]
 
 
 def grid(**changes: object) -> GridParameters:
-    values = {"methods": {}, "n_train": [2, 5], "n_splits": 3, "n_test": 10} | changes
+    values = {"n_train": [2, 5], "n_splits": 3, "n_test": 10} | changes
     return GridParameters.model_validate(values)
 
 
 grids = st.builds(
     grid,
-    n_train=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    n_train=st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True),
     n_splits=st.integers(1, 4),
     n_test=st.integers(1, 12),
     test_set=st.sampled_from(["per_split", "fixed"]),

@@ -47,9 +47,7 @@ def report_of(scores: pd.DataFrame, **replaced: object) -> str:
         "timings": pd.DataFrame({"method": ["ri", "dwp"], "n_train": 5, "train_seconds": [12.0, 3456.0]}),
         "versions": {"torch": "2.13.0"},
         "notice": None,
-        "further_tables": {
-            "Prior": pd.DataFrame({"heldout_nelbo": [32.125]}, index=pd.Index([1], name="group"))
-        },
+        "further_tables": {"Prior": pd.DataFrame({"heldout_nelbo": [32.125]}, index=pd.Index([1], name="group"))},
     }
     return build_report(**{**arguments, **replaced})  # type: ignore[arg-type]
 

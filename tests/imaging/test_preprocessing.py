@@ -22,9 +22,7 @@ from dwp_kedro.imaging.volume import Volume, VolumeError, read_volume
 from dwp_kedro.parameters import CohortParameters
 
 
-def make_cohort(
-    declared: Any = "header", labels: Any = "above_zero", **preprocessing: Any
-) -> CohortParameters:
+def make_cohort(declared: Any = "header", labels: Any = "above_zero", **preprocessing: Any) -> CohortParameters:
     return CohortParameters.model_validate(
         {
             "name": "made_up",
@@ -123,9 +121,7 @@ def test_a_blob_stays_where_it_is_in_the_scanner(path: str, shape: Any, affine: 
     spacing=spacings,
     tilt=st.tuples(*[st.floats(-30, 30)] * 3),
 )
-def test_a_reoriented_mask_comes_back_voxel_exact(
-    label: np.ndarray, axes: Any, spacing: Any, tilt: Any
-) -> None:
+def test_a_reoriented_mask_comes_back_voxel_exact(label: np.ndarray, axes: Any, spacing: Any, tilt: Any) -> None:
     affine = make_affine(axes, spacing, (10, -20, 30), tilt)
     cohort = make_cohort(labels={"one": [1], "two": [2]}, foreground_threshold=None, grid=(16, 16, 24))
     image = Volume.from_array(np.arange(label.size, dtype=np.float32).reshape(label.shape), affine)
@@ -244,9 +240,7 @@ def test_crop_takes_the_foreground_of_all_channels() -> None:
     arrays[0, 4:10, 10:20, 10:30] = np.random.default_rng(0).uniform(1, 2, (6, 10, 20))
     arrays[1, 8:20, 12:26, 14:30] = np.random.default_rng(1).uniform(1, 2, (12, 14, 16))
     cohort = make_cohort(crop_foreground=True, fit="resample", grid=(16, 16, 16))
-    (first, _), _ = preprocess_subject(
-        [Volume.from_array(array, np.eye(4)) for array in arrays], None, cohort
-    )
+    (first, _), _ = preprocess_subject([Volume.from_array(array, np.eye(4)) for array in arrays], None, cohort)
     assert first.spacing == pytest.approx((16 / 16, 16 / 16, 20 / 16))
     corner = apply_affine(first.affine, (-0.5, -0.5, -0.5))
     assert np.allclose(corner, (4 - 0.5, 10 - 0.5, 10 - 0.5))

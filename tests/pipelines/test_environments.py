@@ -55,9 +55,10 @@ def datasets() -> dict[str, dict[str, Any]]:
             patch.setattr(PlanHook, name, getattr(PlanHook, name))
         for environment in ENVIRONMENTS:
             configure_project("dwp_kedro")
-            context = KedroSession.create(REPOSITORY, env=env_option(environment)).load_context()
+            # Kedro builds the catalog anew whenever a context is asked for it.
+            catalog = KedroSession.create(REPOSITORY, env=env_option(environment)).load_context().catalog
             names = {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
-            found[environment] = {name: context.catalog.get(name) for name in sorted(names)}
+            found[environment] = {name: catalog.get(name) for name in sorted(names)}
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ STEPS, LEARNING_RATE = 4, 1e-3
 def extended_project(project_copy: Path) -> Path:
     """The finished project with an environment in which ``dwp`` also starts from a source network."""
     conf = project_copy / "conf"
-    shutil.copytree(conf / "test", conf / "extended")
-    file = conf / "extended" / "parameters_target_evaluation.yml"
+    file = conf / "test" / "parameters_target_evaluation.yml"
     settings = yaml.safe_load(file.read_text())
     base = yaml.safe_load((conf / "base" / "parameters_target_evaluation.yml").read_text())
     settings["methods"] = {**base["methods"], "dwp_pr": {"start": "source", "prior": "deep_weight_prior"}}
@@ -30,14 +28,14 @@ def extended_project(project_copy: Path) -> Path:
 
 
 def test_it_becomes_cells_that_train_as_described(extended_project: Path, open_project: Any, run_project: Any):
-    open_project(extended_project, "extended")
+    open_project(extended_project)
     cell = pipelines["target_evaluation"].only_nodes_with_namespaces(["target_evaluation.dwp_pr"])
     assert {name for name in cell.inputs() if name.startswith(("source_training.", "prior_learning."))} == {
         "source_training.whole_0.checkpoint",
         "prior_learning.prior",
     }
 
-    run_project(extended_project, "extended", namespaces=["target_evaluation.dwp_pr"])
+    run_project(extended_project, namespaces=["target_evaluation.dwp_pr"])
     models = extended_project / "data" / "06_models" / "test"
     weights = load_file(models / "target_evaluation" / "dwp_pr" / "n2_split0_seed0.safetensors")
     start = load_file(models / "source_training" / "whole_0.safetensors")

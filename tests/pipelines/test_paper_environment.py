@@ -12,7 +12,7 @@ import pytest
 from dwp_kedro.cohorts.checks import PROBLEM_COLUMNS
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.parameters import CohortParameters, ComputeParameters
-from dwp_kedro.pipelines.data_processing.nodes import preprocess_cohort, read_cohort
+from dwp_kedro.pipelines.data_processing.nodes import describe_volumes, preprocess_cohort, read_cohort
 from dwp_kedro.pipelines.source_training.nodes import train_bootstrap_network
 
 REPOSITORY = Path(__file__).parents[2]
@@ -61,9 +61,12 @@ def test_the_papers_source_training_starts(parameters: dict[str, Any], tmp_path:
     cohort = cohort.model_copy(update={"preprocessing": coarse})
     training = parameters["source_training"]
     two_steps = training.schedule.model_copy(update={"max_steps": 2})
-    volumes, subjects = preprocess(cohort, read_cohort(cohort)[0])
+    manifest = read_cohort(cohort)[0]
+    volumes, preprocessed = preprocess(cohort, manifest)
+    loaders = {name: lambda volume=volume: volume for name, volume in volumes.items()}
+    subjects = describe_volumes(loaders, preprocessed, manifest, cohort)
     checkpoint, history, metrics = train_bootstrap_network(
-        {name: lambda volume=volume: volume for name, volume in volumes.items()},
+        loaders,
         subjects,
         cohort,
         training.model_copy(update={"schedule": two_steps}),

@@ -24,8 +24,8 @@ def hospital(finished_project: Path, new_project: Path) -> Path:
     shutil.copy(finished_project / "data/06_models/test/prior.safetensors", new_project / raw)
     parameters = new_project / "conf/test/parameters_target_evaluation.yml"
     text = parameters.read_text()
-    assert "\ngrid:\n" in text
-    parameters.write_text(text.replace("\ngrid:\n", "\ngrid:\n  prior: received\n"))
+    assert text.startswith("grid:\n")
+    parameters.write_text(text.replace("grid:\n", "grid:\n  prior: received\n", 1))
     return new_project
 
 
