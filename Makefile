@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help run test lint viz mlflow clean
+.PHONY: help run test bench lint viz mlflow clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -16,6 +16,9 @@ run: $(INSTALLED) ## run the four pipelines on made-up scans
 
 test: $(INSTALLED) ## run all tests
 	$(BIN)/python -m pytest
+
+bench: $(INSTALLED) ## time training steps against their goals; needs an idle machine
+	$(BIN)/python -m pytest benchmarks -o pythonpath="tests/networks benchmarks" --benchmark-columns=min,median,rounds
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check

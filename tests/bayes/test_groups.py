@@ -44,3 +44,39 @@ def test_finding_groups_leaves_the_network_as_it_was():
     kernel_groups(network, in_channels=2)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+class _Pyramid(nn.Module):
+    """Halves one axis only, calls one layer at both resolutions, and has what a pass could change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.shared = nn.Conv3d(1, 1, 3, padding=1), nn.Conv3d(1, 1, 3, padding=1)
+        self.narrow = nn.Conv3d(1, 1, 3, padding=1)
+        self.norm, self.drop = nn.BatchNorm3d(1), nn.Dropout3d()
+        self.last = nn.Conv3d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        x = self.drop(self.norm(self.shared(self.first(x + 1))))
+        half = self.shared(self.narrow(nn.functional.avg_pool3d(x, (2, 2, 1))))
+        return self.last(x + nn.functional.interpolate(half, x.shape[2:]))
+
+
+def test_axes_may_differ_and_a_layer_counts_where_it_is_called_first():
+    found = {group.label: group.layers for group in kernel_groups(_Pyramid(), 1)}
+    assert found == {
+        "encoder 1/1": ("first", "shared"),
+        "encoder 1/2×1/2×1/1": ("narrow",),
+        "decoder 1/1": ("last",),
+    }
+
+
+def test_statistics_of_batches_modes_and_the_global_generator_stay_as_they_were():
+    network = _Pyramid()
+    network.drop.eval()
+    state = torch.random.get_rng_state()
+    kernel_groups(network, 1)
+    assert network.norm.running_mean.item() == 0
+    assert network.norm.num_batches_tracked.item() == 0
+    assert (network.training, network.norm.training, network.drop.training) == (True, True, False)
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from dwp_kedro.bayes.groups import KernelGroup, kernel_groups
+from dwp_kedro.bayes.noise import noise_like
 from dwp_kedro.bayes.posterior import BayesianConv3d, BayesianNetwork
 from dwp_kedro.networks import UNet3D
 from dwp_kedro.networks.unet import initialise_he
@@ -72,6 +74,49 @@ def test_gradients_reach_means_and_log_variances():
         assert layer.raw_log_variance.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_local_reparameterisation_is_its_formula_with_its_gradients(memory_format):
+    """mean + √(σ² ∗ x²)·ε, differentiated by autograd."""
+    layer = BayesianConv3d(nn.Conv3d(2, 3, 3, padding=1), sigma=0.3)
+    x = torch.randn(2, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
+    layer.local_noise = torch.Generator().manual_seed(1)
+    inputs = [x.requires_grad_(), layer.mean, layer.raw_log_variance, layer.bias]
+    y = layer(x)
+    noise = noise_like(y, torch.Generator().manual_seed(1))
+    variance = F.conv3d(x.square(), layer.log_variance.exp(), padding=1)
+    expected = F.conv3d(x, layer.mean, layer.bias, padding=1) + variance.sqrt() * noise
+    torch.testing.assert_close(y, expected)
+    outer = torch.randn(y.shape, generator=torch.Generator().manual_seed(2))
+    for gradient, wanted in zip(
+        torch.autograd.grad(y, inputs, outer), torch.autograd.grad(expected, inputs, outer), strict=True
+    ):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_empty_inputs_give_finite_gradients():
+    layer = BayesianConv3d(nn.Conv3d(1, 1, 3, padding=1), sigma=0.3)
+    layer.local_noise = torch.Generator().manual_seed(0)
+    x = torch.zeros(1, 1, 3, 3, 3, requires_grad=True)
+    layer(x).sum().backward()
+    assert layer.raw_log_variance.grad.count_nonzero() == 0
+    assert x.grad.isfinite().all()
+
+
+def test_local_noise_repeats_bit_for_bit_with_its_seed():
+    _, posterior = _posterior()
+    x = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    runs = []
+    for seed in (2, 2, 3):
+        posterior.zero_grad()
+        with posterior.local_reparameterisation(torch.Generator().manual_seed(seed)):
+            y = posterior(x)
+        y.square().sum().backward()
+        runs.append((y, posterior.layer("down6.conv_1").raw_log_variance.grad.clone()))
+    for first, same, other in zip(*runs, strict=True):
+        assert torch.equal(first, same)
+        assert not torch.equal(first, other)
+
+
 def test_one_by_one_convolutions_stay_deterministic():
     _, posterior = _posterior()
     names = [name for name, _ in posterior.named_parameters()]
@@ -79,6 +124,21 @@ def test_one_by_one_convolutions_stay_deterministic():
     assert "network.down1.down.weight" in names
     assert "network.up1.upsample.weight" in names
     assert "network.init_conv.mean" in names
+
+
+def test_under_mixed_precision_the_variance_is_computed_in_float32():
+    """Noise of σ = 1e-4 on a mean of 0: the output is that of float32, not one rounded to 8 bits."""
+    network = nn.Sequential(nn.Conv3d(2, 2, 3, padding=1, bias=False))
+    nn.init.zeros_(network[0].weight)
+    posterior = BayesianNetwork(network, kernel_groups(network, 2), {"group_1": 1e-4})
+    x = 1e-3 * torch.randn(1, 2, 6, 6, 6, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for enabled in (False, True):
+        noise = posterior.local_reparameterisation(torch.Generator().manual_seed(1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), noise:
+            outputs.append(posterior(x).float())
+    assert outputs[0].abs().min() > 0
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-6, atol=0)
 
 
 def test_initial_sigma_is_by_group():

@@ -31,37 +31,52 @@ def is_kernel_layer(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def kernel_groups(network: nn.Module, in_channels: int, side: int = 16) -> tuple[KernelGroup, ...]:
-    """Find the groups from one pass over an empty cube of ``side`` voxels.
+    """Find the groups of any network from one pass over an empty cube of ``side`` voxels.
 
-    A layer's group is the side of its input relative to the network's, and whether the resolution has risen
-    yet on the way to it (the decoder) or not (the encoder). For the paper's U-Net these are its seven groups.
+    A layer's group is the grid of its input relative to the network's, and whether the resolution has risen yet
+    on the way to it (the decoder) or not (the encoder). A layer that is called more than once counts where it is
+    called first. For the paper's U-Net these are its seven groups. The network is left as it was.
+
+    Networks with more than three halvings and instance norm need a larger ``side``.
     """
-    found: dict[tuple[str, Fraction], list[str]] = {}
-    resolutions: list[int] = []
-    in_decoder = False
+    found: dict[tuple[str, tuple[Fraction, ...]], list[str]] = {}
+    seen: set[str] = set()
+    in_decoder, last_size = False, side**3
 
     def record(name: str, x: Tensor) -> None:
-        nonlocal in_decoder
-        in_decoder = in_decoder or bool(resolutions and x.shape[-1] > resolutions[-1])
-        resolutions.append(x.shape[-1])
-        part = "decoder" if in_decoder else "encoder"
-        found.setdefault((part, Fraction(x.shape[-1], side)), []).append(name)
+        nonlocal in_decoder, last_size
+        grid = x.shape[2:]
+        in_decoder, last_size = in_decoder or grid.numel() > last_size, grid.numel()
+        if name not in seen:
+            part = "decoder" if in_decoder else "encoder"
+            found.setdefault((part, tuple(Fraction(size, side) for size in grid)), []).append(name)
+            seen.add(name)
 
     handles = [
         module.register_forward_pre_hook(lambda _, args, name=name: record(name, args[0]))
         for name, module in network.named_modules()
         if is_kernel_layer(module)
     ]
+    in_training = [module for module in network.modules() if module.training]
     try:
+        network.eval()  # statistics of batches stay untouched, and dropout draws no noise
         reference = next(network.parameters())
         network(torch.zeros(1, in_channels, side, side, side, device=reference.device, dtype=reference.dtype))
     finally:
+        for module in in_training:
+            module.training = True
         for handle in handles:
             handle.remove()
     return tuple(
-        KernelGroup(f"group_{number}", f"{part} {scale.numerator}/{scale.denominator}", tuple(layers))
+        KernelGroup(f"group_{number}", f"{part} {_words(scale)}", tuple(layers))
         for number, ((part, scale), layers) in enumerate(found.items(), start=1)
     )
+
+
+def _words(scale: tuple[Fraction, ...]) -> str:
+    """``1/4``, or ``1/4×1/4×1/2`` where the axes differ."""
+    axes = [f"{size.numerator}/{size.denominator}" for size in scale]
+    return axes[0] if len(set(axes)) == 1 else "×".join(axes)
 
 
 def layer_kernels(weight: Tensor) -> Tensor:

@@ -1,17 +1,21 @@
-"""Priors over 3×3×3 kernels behind one small interface: what each gives is −E_q log p(w).
+"""Priors behind one small interface: what each gives is the cross-entropy −E_q log p(w).
 
-The entropy of q is the same for all of them and is counted once, in :mod:`dwp_kedro.bayes.elbo`.
+A :class:`KernelPrior` knows single kernels, a :class:`WeightPrior` all 3×3×3 kernels of a network together. The
+entropy of q is the same for all of them and is counted once, in :mod:`dwp_kedro.bayes.elbo`.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Container, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from dwp_kedro.bayes.groups import KernelGroup
 from dwp_kedro.bayes.noise import standard_normal
+from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.networks.kernel_vae import KernelVAE
 
 LOG_2PI = math.log(2 * math.pi)
@@ -30,6 +34,95 @@ class KernelPrior(nn.Module, ABC):
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, 27)."""
+
+
+class WeightPrior(nn.Module, ABC):
+    """A distribution over all 3×3×3 kernels of a network."""
+
+    @abstractmethod
+    def cross_entropy(self, posterior: BayesianNetwork, generator: torch.Generator) -> Tensor:
+        """Give −E_q log p(w) over all 3×3×3 kernels, an upper bound of it, or an unbiased estimate of either.
+
+        A scalar, nats; differentiable in the posterior's means and log-variances.
+        """
+
+    @abstractmethod
+    def require_fit(self, posterior: BayesianNetwork) -> None:
+        """Refuse a posterior over other kernels than this prior is for.
+
+        Raises:
+            ValueError: the message names groups or layers.
+        """
+
+
+class KernelwisePrior(WeightPrior):
+    """Independent kernels, each under the prior of its group.
+
+    Args:
+        groups: priors by group name.
+        kernel_fraction: share of each group's kernels, drawn anew at each call, whose cross-entropy is evaluated.
+            The sum is scaled up: unbiased, in its gradient too.
+    """
+
+    def __init__(self, groups: Mapping[str, KernelPrior], kernel_fraction: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < kernel_fraction <= 1:
+            raise ValueError(f"kernel_fraction must be above 0 and at most 1, got {kernel_fraction}")
+        self.groups, self.kernel_fraction = nn.ModuleDict(groups), kernel_fraction
+
+    def cross_entropy(self, posterior: BayesianNetwork, generator: torch.Generator) -> Tensor:
+        """Estimate the sum over kernels from a random share of each group's."""
+        total = torch.zeros((), device=next(posterior.parameters()).device)
+        for group in posterior.groups:
+            prior = self.groups[group.name]
+            assert isinstance(prior, KernelPrior)
+            mean, log_variance = posterior.kernels(group)
+            n = len(mean)
+            n_drawn = math.ceil(self.kernel_fraction * n)
+            if n_drawn < n:
+                drawn = torch.randperm(n, generator=generator, device=generator.device)[:n_drawn].to(mean.device)
+                mean, log_variance = mean[drawn], log_variance[drawn]
+            total = total + prior.cross_entropy(mean, log_variance, generator).sum() * (n / n_drawn)
+        return total
+
+    def require_fit(self, posterior: BayesianNetwork) -> None:
+        """Refuse a posterior with a group that has no prior."""
+        require_groups(self.groups.keys(), posterior.groups)
+
+
+def require_groups(names: Container[str], groups: Sequence[KernelGroup]) -> None:
+    """Refuse priors that lack a group.
+
+    Raises:
+        ValueError: if a group is not among ``names``; the message names the groups.
+    """
+    missing = [f"{group.name} ({group.label})" for group in groups if group.name not in names]
+    if missing:
+        raise ValueError(f"the prior does not fit the network: no prior for {', '.join(missing)}")
+
+
+class ProductOfExperts(WeightPrior):
+    """A density proportional to the product of several (Hinton 2002).
+
+    The product is not normalised, so the sum of the experts' cross-entropies is its own up to a constant. That
+    moves no gradient; but the KL has an unknown zero, and is not to be compared with that under another prior.
+    """
+
+    def __init__(self, experts: Sequence[WeightPrior]) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+
+    def cross_entropy(self, posterior: BayesianNetwork, generator: torch.Generator) -> Tensor:
+        """Sum the experts' cross-entropies."""
+        return torch.stack([expert.cross_entropy(posterior, generator) for expert in self._experts()]).sum()
+
+    def require_fit(self, posterior: BayesianNetwork) -> None:
+        """Refuse what any expert refuses."""
+        for expert in self._experts():
+            expert.require_fit(posterior)
+
+    def _experts(self) -> list[WeightPrior]:
+        return [expert for expert in self.experts if isinstance(expert, WeightPrior)]
 
 
 class DeepWeightPrior(KernelPrior):

@@ -4,12 +4,13 @@ Its layers are those of the paper and its weights have their shapes. On a kernel
 algebraically, small matrices, and are evaluated as such:
 
 - the encoder's first convolution (pad 1) is a matrix from 27 positions to 27, its second one from 8 to 8;
-- max pooling 2 with padding 1 takes 3 positions to 2: the first alone, and the larger of the other two;
 - the decoder's 3×3×3 convolution of a 1×1×1 input (pad 1) is its centre tap;
 - the transposed 3×3×3 convolution of a 1×1×1 input is a matrix; 1×1×1 ones act on each position alike.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ LOG_VARIANCE_RANGE = (-10.0, 8.0)
 class KernelEncoder(nn.Module):
     """r(z|w): the parameters of a diagonal Gaussian over latents, from a kernel."""
 
+    taps_3: Tensor
+    taps_2: Tensor
+
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.conv_1 = nn.Conv3d(1, 32, 3, padding=1)
@@ -30,14 +34,16 @@ class KernelEncoder(nn.Module):
         self.conv_3 = nn.Conv3d(64, 128, 1)
         self.latent_mean = nn.Linear(128, latent_dim)
         self.latent_log_variance = nn.Linear(128, latent_dim)
+        self.register_buffer("taps_3", _taps(3), persistent=False)
+        self.register_buffer("taps_2", _taps(2), persistent=False)
 
     def forward(self, kernels: Tensor) -> tuple[Tensor, Tensor]:
         """Kernels (n, 27) → mean and log-variance of r(z|w), (n, latent_dim) each."""
-        x = F.linear(kernels, _convolution_matrix(self.conv_1.weight, 3))
-        x = _pool_3_to_2(_add_bias(x.unflatten(1, (32, 3, 3, 3)), self.conv_1))
-        x = F.linear(F.elu(x).flatten(1), _convolution_matrix(self.conv_2.weight, 2))
-        x = F.elu(_add_bias(x.unflatten(1, (64, 8)), self.conv_2).amax(2))
-        x = F.elu(F.linear(x, self.conv_3.weight.flatten(1), self.conv_3.bias))
+        x = F.linear(kernels, *_convolution_matrix(self.conv_1, self.taps_3))
+        x = F.elu(F.max_pool3d(x.unflatten(1, (32, 3, 3, 3)), 2, padding=1), inplace=True)
+        x = F.linear(x.flatten(1), *_convolution_matrix(self.conv_2, self.taps_2))
+        x = F.elu(x.unflatten(1, (64, 8)).amax(2))
+        x = F.elu(F.linear(x, self.conv_3.weight.flatten(1), self.conv_3.bias), inplace=True)
         return self.latent_mean(x), self.latent_log_variance(x).clamp(*LOG_VARIANCE_RANGE)
 
 
@@ -57,13 +63,13 @@ class KernelDecoder(nn.Module):
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (n, latent_dim) → mean and log-variance of p(w|z), (n, 27) each."""
-        x = F.elu(F.linear(self.linear(latent), self.conv_1.weight[:, :, 1, 1, 1], self.conv_1.bias))
-        # Rows by position first, so that the 1×1×1 layers below are plain products on (n·27, channels).
-        spread = self.conv_2.weight.permute(2, 3, 4, 1, 0).reshape(27 * 128, 128)
-        x = F.elu(_add_bias(F.linear(x, spread).view(-1, 128), self.conv_2))
-        x = F.elu(_point_wise(x, self.conv_3))
-        x = F.elu(_point_wise(x, self.conv_4))
-        mean, log_variance = (_point_wise(x, head).view(-1, 27) for head in (self.mean, self.log_variance))
+        x = F.elu(F.linear(self.linear(latent), self.conv_1.weight[:, :, 1, 1, 1], self.conv_1.bias), inplace=True)
+        # Columns by position first, so that the 1×1×1 layers below are plain products on (n·27, channels).
+        spread = self.conv_2.weight.flatten(2).transpose(1, 2).reshape(128, 27 * 128)
+        x = F.elu(torch.addmm(_bias(self.conv_2).repeat(27), x, spread), inplace=True).view(-1, 128)
+        x = F.elu(_point_wise(x, self.conv_3), inplace=True)
+        x = F.elu(_point_wise(x, self.conv_4), inplace=True)
+        mean, log_variance = _point_wise(x, self.mean, self.log_variance).view(-1, 27, 2).unbind(2)
         if self.literal_heads:
             return mean.tanh(), log_variance.tanh()
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
@@ -105,36 +111,35 @@ def initialise_vae(vae: KernelVAE, generator: torch.Generator) -> None:
                 tensor.copy_((2 * torch.rand(tensor.shape, generator=generator) - 1) * bound)
 
 
-def _convolution_matrix(weight: Tensor, side: int) -> Tensor:
-    """Matrix of a 3×3×3 convolution with padding 1 on a cube of ``side`` voxels.
+def _taps(side: int) -> Tensor:
+    """Which tap of a 3×3×3 kernel (padding 1) leads from where to where on a cube of ``side`` voxels.
 
-    weight (out, in, 3, 3, 3) → (out·side³, in·side³); both axes run over channel, then position.
+    Zeros and ones, (27, side³ output · side³ input positions); a column of zeros where no tap does.
     """
-    position = torch.arange(side, device=weight.device)
+    position = torch.arange(side)
     tap = position[None, :] - position[:, None] + 1  # [output, input] position along one axis
-    inside = (tap >= 0) & (tap <= 2)
-    tap = tap.clamp(0, 2)
-    x, y, z = tap[:, None, None, :, None, None], tap[:, None, None, :, None], tap[:, None, None, :]
-    mask = inside[:, None, None, :, None, None] & inside[:, None, None, :, None] & inside[:, None, None, :]
-    matrix = weight[:, :, x, y, z] * mask  # (out, in, side, side, side, side, side, side)
-    out_channels, in_channels = weight.shape[:2]
-    return matrix.permute(0, 2, 3, 4, 1, 5, 6, 7).reshape(out_channels * side**3, in_channels * side**3)
+    along_axis = (tap == torch.arange(3)[:, None, None]).float()
+    return torch.einsum("axu,byv,czw->abcxyzuvw", along_axis, along_axis, along_axis).reshape(27, side**6)
 
 
-def _add_bias(x: Tensor, layer: nn.Conv3d | nn.ConvTranspose3d) -> Tensor:
-    """Add a layer's bias along axis 1 of (n, channels, …)."""
+def _convolution_matrix(layer: nn.Conv3d, taps: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrix and bias of a 3×3×3 convolution with padding 1 on the cube of p voxels that ``taps`` is of.
+
+    (out·p, in·p) and (out·p,), axes over channel, then position. The weights are spread by a product, because the
+    gradient of gathering them by index is slow.
+    """
+    out_channels, in_channels = layer.weight.shape[:2]
+    p = math.isqrt(taps.shape[1])
+    matrix = (layer.weight.view(-1, 27) @ taps).view(out_channels, in_channels, p, p)
+    return matrix.transpose(1, 2).reshape(out_channels * p, in_channels * p), _bias(layer).repeat_interleave(p)
+
+
+def _point_wise(x: Tensor, *layers: nn.ConvTranspose3d) -> Tensor:
+    """Apply transposed 1×1×1 convolutions to rows (n, in), their outputs side by side: (n, all out)."""
+    weights = torch.cat([layer.weight[:, :, 0, 0, 0] for layer in layers], 1)
+    return F.linear(x, weights.T, torch.cat([_bias(layer) for layer in layers]))
+
+
+def _bias(layer: nn.Conv3d | nn.ConvTranspose3d) -> Tensor:
     assert layer.bias is not None
-    return x + layer.bias.view(-1, *[1] * (x.ndim - 2))
-
-
-def _point_wise(x: Tensor, layer: nn.ConvTranspose3d) -> Tensor:
-    """Apply a transposed 1×1×1 convolution to rows (n, in)."""
-    return F.linear(x, layer.weight[:, :, 0, 0, 0].T, layer.bias)
-
-
-def _pool_3_to_2(x: Tensor) -> Tensor:
-    """Max pooling of size 2, stride 2 and padding 1 on a cube of 3: positions {0} and {1, 2} of each axis."""
-    for axis in (2, 3, 4):
-        first, second, third = x.unbind(axis)
-        x = torch.stack((first, torch.maximum(second, third)), axis)
-    return x
+    return layer.bias

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dwp_kedro.networks.blocks import DownBlock, UpBlock, convolution
+from dwp_kedro.networks.blocks import DownBlock, UpBlock, channels_last, convolution
 
 
 class UNet3D(nn.Module):
@@ -61,6 +61,8 @@ class UNet3D(nn.Module):
                 f"the U-Net needs sides that are multiples of 8, at least 16; got {tuple(x.shape[2:])}. "
                 "Set preprocessing.grid accordingly."
             )
+        if x.device.type == "cpu":
+            x = channels_last(x)
         full = self.init_conv(x)
         half = self.down2(self.down1(full))
         quarter = self.down4(self.down3(half))

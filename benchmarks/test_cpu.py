@@ -1,0 +1,95 @@
+"""The goals on a CPU, batches of 2 × 64×64×32."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from contestants import RIVALS, bayesian, count_flops, plain, training_step, unet
+from literal_vae import literal_decode, literal_encode
+from peak_memory import NAMES
+
+from dwp_kedro.networks import KernelVAE
+
+N_KERNELS = 1332  # 5 % of the U-Net's
+STEP_GOALS = {"weight_samples": 1.3, "local_reparameterisation": 1.8}
+BF16_GOAL = 1.0
+_flops_over: dict[str, float] = {}
+
+
+@pytest.mark.parametrize("type_name", ["float32", "bfloat16"])
+def test_matrix_product_peak(benchmark, report, type_name):
+    """What the machine can do at best."""
+    side = 2048
+    a, b = (torch.randn(side, side).to(getattr(torch, type_name)) for _ in range(2))
+    benchmark.pedantic(lambda: a @ b, rounds=8, warmup_rounds=2)
+    gflops = 2 * side**3 / benchmark.stats.stats.min / 1e9
+    report.note(f"matrix product, {type_name}", f"{gflops:.0f} GFLOP/s on {torch.get_num_threads()} threads")
+
+
+def test_kernel_vae(paired, report):
+    """Matrices against literal modules, forward and gradients."""
+    vae = KernelVAE()
+    kernels, latent_noise = torch.randn(N_KERNELS, 27), torch.randn(N_KERNELS, 6)
+
+    def evaluate(encode, decode) -> None:
+        vae.zero_grad()
+        mean, log_variance = encode(kernels)
+        reconstruction = decode(mean + (0.5 * log_variance).exp() * latent_noise)
+        sum(output.square().sum() for output in (mean, log_variance, *reconstruction)).backward()
+
+    pairs = paired(
+        lambda: evaluate(vae.encode, vae.decode),
+        lambda: evaluate(lambda w: literal_encode(vae, w), lambda z: literal_decode(vae, z)),
+    )
+    report.note(f"kernel VAE, {N_KERNELS} kernels, with gradients", f"{pairs} to literal modules")
+    report.goal("vae_speedup", 1 / pairs.ratio, 4)
+
+
+@pytest.mark.parametrize("estimator", ["weight_samples", "local_reparameterisation"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_dwp_step(paired, report, estimator, precision):
+    """A whole step under the deep weight prior against the plain step of the same precision."""
+    pairs = paired(training_step(bayesian(estimator), precision), training_step(plain(unet()), precision))
+    report.note(f"DWP step, {estimator}, {precision}", f"{pairs} to plain step")
+    if precision == "32-true":
+        report.goal(f"dwp_step_{estimator}", pairs.ratio, STEP_GOALS[estimator])
+
+
+def test_bf16_step(paired, report):
+    """The plain step under bf16 autocast against float32."""
+    pairs = paired(training_step(plain(unet()), "bf16-mixed"), training_step(plain(unet())))
+    report.note("plain step, bf16-mixed", f"{pairs} to 32-true")
+    report.goal("bf16_over_float32", pairs.ratio, BF16_GOAL)
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_flops_per_second(paired, report, rival):
+    """FLOP/s achieved in a training step, ours over each rival's; the worst of them is the goal's."""
+    ours, theirs = training_step(plain(unet())), training_step(plain(RIVALS[rival]()))
+    our_flops, their_flops = count_flops(ours), count_flops(theirs)
+    pairs = paired(theirs, ours)
+    _flops_over[rival] = pairs.ratio * our_flops / their_flops
+    speeds = (their_flops / min(pairs.seconds) / 1e9, our_flops / min(pairs.reference) / 1e9)
+    report.note(
+        f"{rival}, {their_flops / 1e9:.1f} GFLOP a step",
+        f"{pairs} to UNet3D, {our_flops / 1e9:.1f} GFLOP; at best {speeds[0]:.0f} GFLOP/s, UNet3D {speeds[1]:.0f}",
+    )
+    if len(_flops_over) == len(RIVALS):
+        report.goal("unet_flops_over_best_monai", min(_flops_over.values()), 1)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_peak_memory(report, precision):
+    """Of each contestant, in a process of its own."""
+    script = Path(__file__).with_name("peak_memory.py")
+    used = {
+        name: subprocess.run(
+            [sys.executable, script, name, precision], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for name in NAMES
+    }
+    report.note(f"memory of a step, {precision}", ", ".join(f"{name} {mib} MiB" for name, mib in used.items()))
