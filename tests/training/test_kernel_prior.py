@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from dwp_kedro.bayes.groups import KernelGroup
 from dwp_kedro.networks import UNet3D
-from dwp_kedro.training.kernel_prior import collect_kernels, learn_prior, prior_metrics, smallest_norm
+from dwp_kedro.training.kernel_prior import (
+    collect_kernels,
+    fit_controls,
+    learn_prior,
+    prior_metrics,
+    smallest_norm,
+)
 from dwp_kedro.training.settings import Compute, Schedule
 
 CPU = Compute(device="cpu")
@@ -62,7 +70,7 @@ def test_the_scale_is_the_root_mean_square(learnt):
 
 def test_a_structured_group_beats_every_density_that_knows_less(learnt):
     kernels, prior, history = learnt
-    metrics = prior_metrics(prior, kernels, _bimodal(200, 1), n_components=3)
+    metrics = prior_metrics(prior, fit_controls(kernels, 3), kernels, _bimodal(200, 1))
     assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     for rival in ("isotropic_gaussian_nll", "gaussian_nll", "scale_mixture_nll"):
         assert metrics["heldout_nelbo"] < metrics[rival] - 1, rival
@@ -76,3 +84,15 @@ def test_samples_have_the_kernels_own_units(learnt):
     samples = prior.sample(500, torch.Generator().manual_seed(0))
     assert samples.shape == (500, 27)
     assert samples.std().item() == pytest.approx(kernels.std().item(), rel=0.25)
+
+
+def test_the_figures_are_the_acting_priors_own_at_unit_spread(learnt):
+    kernels, prior, _ = learnt
+    controls, heldout = fit_controls(kernels, 3), _bimodal(50, 1)
+    metrics = prior_metrics(prior, controls, kernels, heldout, n_samples=1)
+    for kind, control in controls.items():
+        assert control.scale == pytest.approx(prior.scale)
+        raw = -control.log_prob(heldout).mean().item()
+        assert metrics[f"{kind}_nll"] == pytest.approx(raw - 27 * math.log(prior.scale), abs=1e-3)
+    isotropic = torch.distributions.Normal(0.0, prior.scale).log_prob(heldout).sum(1).mean().item()
+    assert metrics["isotropic_gaussian_nll"] == pytest.approx(-isotropic - 27 * math.log(prior.scale), abs=1e-3)

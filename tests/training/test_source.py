@@ -3,10 +3,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dwp_kedro.training.settings import Compute, Schedule
-from dwp_kedro.training.source import bootstrap_sample, mean_dice, new_network, train_source
+from dwp_kedro.progress import listening
+from dwp_kedro.training.settings import Compute, Schedule, SnapshotSettings
+from dwp_kedro.training.source import (
+    SOURCE_START,
+    bootstrap_sample,
+    collect_source_posterior,
+    mean_dice,
+    new_network,
+    train_source,
+    whole_seed,
+)
 
 CPU = Compute(device="cpu")
+SNAPSHOTS = SnapshotSettings(learning_rate=0.01, n_snapshots=5, every_steps=3, rank=2)
 
 
 def test_a_bootstrap_sample_draws_with_replacement_and_by_its_seed():
@@ -52,3 +62,95 @@ def test_training_learns_and_l2_shrinks_the_kernels():
         assert {"step", "loss", "data_term", "train_dsc", "learning_rate"} <= history.rows[0].keys()
         spreads.append(network.down6.conv_1.weight.std().item())
     assert spreads[1] < 0.8 * spreads[0]
+
+
+def test_no_two_networks_start_alike():
+    """Neither those of bootstrap samples, nor those on the whole set, nor a grid cell's of the same seed."""
+    seeds = [*range(20), *(whole_seed(first, index) for first in range(3) for index in range(5))]
+    assert len(set(seeds)) == 20 + 15
+    assert all(whole_seed(0, index) > 10**9 for index in range(20)), "grid cells count from 0"
+    source, cell = (new_network(1, 2, (2, 2, 2, 4), 0, purpose) for purpose in (SOURCE_START, "initial weights"))
+    assert not torch.equal(source.init_conv.weight, cell.init_conv.weight)
+
+
+class Noise:
+    """A transform that depends on its seed."""
+
+    def __call__(self, batch, seed):
+        images, labels = batch
+        return images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)), labels
+
+    def settings(self):
+        return {}
+
+
+class KilledError(Exception):
+    pass
+
+
+class AtEachStep:
+    """Calls a function with each step of a training."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_progress(self, task, completed, total, metrics):
+        self.function(completed)
+
+    def on_metrics(self, metrics, step):
+        pass
+
+
+def _collect(network, compute=CPU):
+    images, labels = _bright_cubes()
+    settings = {"snapshots": SNAPSHOTS, "batch_size": 2, "dice_weight": 0.99, "l2": 1e-3, "seed": 3}
+    return collect_source_posterior(
+        network, images, labels, task="snapshots", compute=compute, transform=Noise(), **settings
+    )
+
+
+def test_the_source_posterior_is_that_of_snapshots_kept_by_hand():
+    network = new_network(1, 2, (2, 2, 2, 4), seed=0)
+    start = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    found, history = _collect(network)
+    assert all(torch.equal(weight, start[name]) for name, weight in network.named_parameters()), (
+        "a copy is trained"
+    )
+    assert {row["learning_rate"] for row in history.rows} == {0.01}
+    assert history.rows[-1]["step"] == 15
+
+    kept = []
+
+    def keep(step: int) -> None:
+        if step % 3 == 0:
+            kept.append({name: weight.detach().double() for name, weight in network.named_parameters()})
+
+    images, labels = _bright_cubes()
+    settings = {"batch_size": 2, "dice_weight": 0.99, "l2": 1e-3, "seed": 3, "compute": CPU, "rows": range(4)}
+    schedule = Schedule(kind="constant", learning_rate=0.01, max_steps=15)
+    with listening(AtEachStep(keep)):
+        train_source(network, images, labels, task="by hand", schedule=schedule, transform=Noise(), **settings)
+    assert len(kept) == 6, "the start and five snapshots"
+    assert found.keys() == {f"{part}/{name}" for part in ("mean", "variance", "deviations") for name in start}
+    for name in start:
+        weights = torch.stack([snapshot[name] for snapshot in kept])
+        deviations = torch.stack([weights[4] - weights[:5].mean(0), weights[5] - weights.mean(0)])
+        torch.testing.assert_close(found[f"mean/{name}"], weights.mean(0).float())
+        torch.testing.assert_close(found[f"variance/{name}"], weights.var(0, unbiased=False).float())
+        torch.testing.assert_close(found[f"deviations/{name}"], deviations.float())
+
+
+@pytest.mark.parametrize("killed_at", [1, 7, 14])
+def test_a_killed_collection_of_snapshots_goes_on_to_the_same_bits(tmp_path, killed_at):
+    network = new_network(1, 2, (2, 2, 2, 4), seed=0)
+    whole = _collect(network)[0]
+    compute = Compute(device="cpu", state_folder=tmp_path, state_every_seconds=0)
+
+    def kill(step: int) -> None:
+        if step == killed_at:
+            raise KilledError
+
+    with listening(AtEachStep(kill)), pytest.raises(KilledError):
+        _collect(network, compute)
+    resumed = _collect(network, compute)[0]
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())

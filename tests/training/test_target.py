@@ -3,35 +3,45 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dwp_kedro.bayes.control_priors import StandardNormalPrior, fit_gaussian, fit_scale_mixture
 from dwp_kedro.bayes.elbo import kl_bound
-from dwp_kedro.bayes.groups import kernel_groups
+from dwp_kedro.bayes.groups import KernelGroup, kernel_groups
+from dwp_kedro.bayes.network_prior import NetworkPrior
 from dwp_kedro.bayes.posterior import BayesianNetwork
-from dwp_kedro.bayes.priors import DeepWeightPrior
+from dwp_kedro.bayes.priors import DeepWeightPrior, KernelwisePrior, ProductOfExperts
+from dwp_kedro.bayes.source_posterior import SourcePosterior
 from dwp_kedro.networks import KernelVAE, UNet3D
+from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError
 from dwp_kedro.networks.kernel_vae import initialise_vae
 from dwp_kedro.progress import listening
 from dwp_kedro.training.loop import train
 from dwp_kedro.training.losses import dice_cross_entropy
-from dwp_kedro.training.segmentation import predict
+from dwp_kedro.training.segmentation import SegmentationObjective
 from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.source import new_network
 from dwp_kedro.training.target import (
     Method,
+    MixtureObjective,
     PosteriorObjective,
     PosteriorSettings,
     draw_from_priors,
+    initial_scales,
     make_objective,
-    make_posterior,
+    make_prior,
 )
 
 CPU = Compute(device="cpu")
 CHANNELS = (2, 3, 3, 4)
-DWP = Method("deep_weight_prior")
+DWP = Method(("deep_weight_prior",))
+
+
+def _groups() -> tuple[KernelGroup, ...]:
+    return kernel_groups(UNet3D(channels=CHANNELS), 1)
 
 
 def _priors(scale: float = 0.1) -> dict[str, DeepWeightPrior]:
     priors = {}
-    for seed, group in enumerate(kernel_groups(UNet3D(channels=CHANNELS), 1)):
+    for seed, group in enumerate(_groups()):
         vae = KernelVAE()
         initialise_vae(vae, torch.Generator().manual_seed(seed))
         priors[group.name] = DeepWeightPrior(vae, scale * (seed + 1))
@@ -44,9 +54,42 @@ def _batch():
     return images, (images[:, 0] > 1).to(torch.uint8)
 
 
-def _objective(**settings) -> PosteriorObjective:
-    network = new_network(1, 2, CHANNELS, seed=0)
-    objective, _ = make_objective(network, DWP, _priors(), PosteriorSettings(**settings), 0.99, n_volumes=5)
+def _network_prior() -> NetworkPrior:
+    kernels = 0.1 * torch.randn(60, 27, generator=torch.Generator().manual_seed(0))
+    controls = {
+        "scale_mixture": {group.name: fit_scale_mixture(kernels, 2) for group in _groups()},
+        "gaussian": {group.name: fit_gaussian(kernels) for group in _groups()},
+    }
+    return NetworkPrior(_priors(), {}, controls)
+
+
+def _source_posterior() -> Checkpoint:
+    generator = torch.Generator().manual_seed(1)
+    weights = {}
+    for name, weight in new_network(1, 2, CHANNELS, seed=0).named_parameters():
+        weights[f"mean/{name}"] = weight.detach() + 0.01 * torch.randn(weight.shape, generator=generator)
+        weights[f"variance/{name}"] = 1e-4 * (1 + torch.rand(weight.shape, generator=generator))
+        weights[f"deviations/{name}"] = 1e-2 * torch.randn(3, *weight.shape, generator=generator)
+    return Checkpoint(weights, {})
+
+
+def _make(
+    names: tuple[str, ...],
+    settings: PosteriorSettings,
+    seed: int = 0,
+    prior: NetworkPrior | None = None,
+    layers: tuple[str, ...] | None = None,
+):
+    network, groups, known = new_network(1, 2, CHANNELS, seed), _groups(), prior or _network_prior()
+    weight_prior = make_prior(names, known, _source_posterior(), settings, groups)
+    scales = initial_scales(network, groups)
+    return make_objective(
+        network, groups, Method(names, layers), weight_prior, scales, settings, 0.99, n_volumes=5
+    )
+
+
+def _objective(names: tuple[str, ...] = DWP.priors, **settings) -> PosteriorObjective:
+    objective, _ = _make(names, PosteriorSettings(**settings))
     assert isinstance(objective, PosteriorObjective)
     return objective
 
@@ -59,9 +102,22 @@ def test_the_loss_is_data_term_plus_temperature_times_kl_over_nv(estimator):
     torch.testing.assert_close(terms["loss"].detach(), expected)
 
 
-def test_temperature_zero_leaves_the_data_term():
-    terms = _objective(temperature=0.0)(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("names", [("deep_weight_prior",), ("source_posterior", "gaussian")])
+def test_at_temperature_zero_nothing_of_the_prior_is_computed(names):
+    objective = _objective(names, temperature=0.0)
+    terms = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    assert terms.keys() == {"loss", "data_term", "train_dsc"}
     assert terms["loss"].item() == terms["data_term"].item()
+    terms["loss"].backward()
+    gradients = {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
+    posterior = objective.posterior
+    posterior.zero_grad()
+    with posterior.local_reparameterisation(torch.Generator().manual_seed(1)):
+        dice_cross_entropy(posterior(_batch()[0]), _batch()[1], 0.99).backward()
+    alone = {f"posterior.{name}": p.grad for name, p in posterior.named_parameters() if p.grad is not None}
+    assert gradients.keys() == alone.keys()
+    assert all(torch.equal(gradients[name], alone[name]) for name in alone)
+    assert all(name.startswith("posterior.") for name in objective.state_dict())
 
 
 def test_the_temperature_warms_up():
@@ -72,31 +128,54 @@ def test_the_temperature_warms_up():
     torch.testing.assert_close(warm["loss"].detach(), warm["data_term"] + 0.5 * warm["kl"] / (5 * 16**3))
 
 
-def test_training_moves_posterior_and_encoder_and_leaves_the_decoder_bit_for_bit():
-    objective = _objective(temperature=1.0, kernel_fraction=1.0)
+@pytest.mark.parametrize("train_encoder", [True, False])
+def test_training_moves_posterior_and_encoder_and_leaves_the_decoder_bit_for_bit(train_encoder):
+    objective = _objective(temperature=1.0, kernel_fraction=1.0, train_encoder=train_encoder)
     before = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     schedule = Schedule(kind="cosine", learning_rate=1e-3, max_steps=2)
     train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
     for name, tensor in objective.state_dict().items():
-        assert torch.equal(before[name], tensor) == (".decoder." in name), name
+        stays = ".decoder." in name or (".encoder." in name and not train_encoder)
+        assert torch.equal(before[name], tensor) == stays, name
 
 
-def test_an_encoder_that_is_not_to_train_stays():
-    objective = _objective(train_encoder=False)
-    assert not any(p.requires_grad for prior in objective.priors.values() for p in prior.parameters())
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("scale_mixture",),
+        ("gaussian",),
+        ("standard_normal",),
+        ("source_posterior",),
+        ("deep_weight_prior", "gaussian"),
+    ],
+)
+def test_every_prior_pulls_at_means_and_variances_and_stays_itself(names):
+    objective = _objective(names, temperature=1.0, kernel_fraction=1.0)
+    assert objective.prior is not None
+    fixed = {name: tensor.clone() for name, tensor in objective.prior.state_dict().items() if "vae" not in name}
+    kl_bound(objective.posterior, objective.prior, torch.Generator().manual_seed(0)).backward()
+    for name, parameter in objective.posterior.named_parameters():
+        assert (parameter.grad is not None) == name.endswith((".mean", ".raw_log_variance")), name
+        assert parameter.grad is None or parameter.grad.abs().sum() > 0, name
+    objective.zero_grad()
+    schedule = Schedule(kind="cosine", learning_rate=1e-3, max_steps=2)
+    history = train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
+    assert history.rows[-1]["kl"] != 0
+    assert all(torch.equal(tensor, objective.prior.state_dict()[name]) for name, tensor in fixed.items())
 
 
 def test_the_data_term_alone_would_not_see_the_prior():
     """The pull of the prior: at a huge temperature the KL falls, which the data term alone does not make it do."""
-    schedule = Schedule(kind="cosine", learning_rate=5e-3, max_steps=30)
+    schedule = Schedule(kind="cosine", learning_rate=5e-3, max_steps=15)
     falls = []
+    prior = make_prior(DWP.priors, _network_prior(), None, PosteriorSettings(kernel_fraction=1.0), _groups())
     for temperature in (0.0, 100.0):
         objective = _objective(temperature=temperature, kernel_fraction=1.0, train_encoder=False)
         kls = []
         for _ in range(2):
             with torch.no_grad():
                 generator = torch.Generator().manual_seed(9)
-                kls.append(kl_bound(objective.posterior, objective._priors(), generator).item())
+                kls.append(kl_bound(objective.posterior, prior, generator).item())
             if len(kls) == 1:
                 train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
         falls.append(kls[0] - kls[1])
@@ -118,9 +197,17 @@ def test_a_start_from_the_prior_replaces_every_kernel_and_nothing_else():
 
 
 def test_initial_sigma_is_a_fraction_of_each_groups_scale():
-    network, priors = new_network(1, 2, CHANNELS, seed=0), _priors(scale=0.01)
+    network, priors = new_network(1, 2, CHANNELS, seed=0), _priors()
+    settings = PosteriorSettings(initial_sigma=0.5)
     groups = kernel_groups(network, 1)
-    posterior = make_posterior(network, groups, priors, initial_sigma=0.5)
+    for number, group in enumerate(groups, start=1):
+        for layer in group.layers:
+            weight = network.get_submodule(layer).get_parameter("weight")
+            torch.nn.init.constant_(weight, 0.01 * number)
+            weight.data[::2] *= -1
+    scales = initial_scales(network, groups)
+    _, posterior = make_objective(network, groups, DWP, KernelwisePrior(priors), scales, settings, 0.99, 5)
+    assert isinstance(posterior, BayesianNetwork)
     for number, group in enumerate(groups, start=1):
         sigma = (0.5 * posterior.kernels(group)[1]).exp()
         torch.testing.assert_close(sigma, torch.full_like(sigma, 0.5 * 0.01 * number))
@@ -129,14 +216,22 @@ def test_initial_sigma_is_a_fraction_of_each_groups_scale():
 def test_a_prior_that_does_not_fit_names_the_groups():
     network, priors = new_network(1, 2, CHANNELS, seed=0), _priors()
     del priors["group_2"], priors["group_6"]
-    with pytest.raises(ValueError, match=r"group_2 \(encoder 1/2\), group_6 \(decoder 1/2\)"):
-        make_posterior(network, kernel_groups(network, 1), priors, 0.1)
+    groups, settings, named = (
+        kernel_groups(network, 1),
+        PosteriorSettings(),
+        r"group_2 \(encoder 1/2\), group_6 \(dec",
+    )
+    scales = initial_scales(network, groups)
+    with pytest.raises(ValueError, match=named):
+        make_objective(network, groups, DWP, KernelwisePrior(priors), scales, settings, 0.99, 5)
+    with pytest.raises(ValueError, match="deep_weight_prior needs a prior"):
+        make_objective(network, groups, DWP, None, scales, settings, 0.99, 5)
 
 
 def test_prf_trains_the_first_and_the_last_block_only():
     layers = ("init_conv", "down1", "up3", "out")
-    network = new_network(1, 2, CHANNELS, seed=0)
-    objective, trained = make_objective(network, Method("none", layers), {}, PosteriorSettings(), 0.99, 2)
+    objective, trained = _make((), PosteriorSettings(), layers=layers)
+    assert isinstance(objective, SegmentationObjective)
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     schedule = Schedule(kind="cosine", learning_rate=1e-2, max_steps=2)
     train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
@@ -156,8 +251,7 @@ def test_a_state_of_other_trained_layers_is_not_taken_up(tmp_path):
             pass
 
     def run(layers):
-        network = new_network(1, 2, CHANNELS, seed=0)
-        objective, trained = make_objective(network, Method("none", layers), {}, PosteriorSettings(), 0.99, 2)
+        objective, trained = _make((), PosteriorSettings(), layers=layers)
         compute = Compute(device="cpu", state_folder=tmp_path, state_every_seconds=0)
         schedule = Schedule(kind="cosine", learning_rate=1e-2, max_steps=4)
         train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=compute)
@@ -174,22 +268,7 @@ def test_a_state_of_other_trained_layers_is_not_taken_up(tmp_path):
 def test_unknown_layers_are_named_with_those_there_are():
     network = new_network(1, 2, CHANNELS, seed=0)
     with pytest.raises(ValueError, match=r"down9; the network has init_conv, down1"):
-        make_objective(network, Method("none", ("down9",)), {}, PosteriorSettings(), 0.99, 2)
-
-
-def test_prediction_averages_weight_samples_that_all_volumes_share():
-    network = new_network(1, 2, CHANNELS, seed=0)
-    posterior = make_posterior(network, kernel_groups(network, 1), _priors(), 0.5)
-    images = _batch()[0][:1].expand(2, -1, -1, -1, -1)
-    options = {"task": "p", "compute": CPU}
-    mean = list(predict(posterior, lambda i: images[i], 2, **options))
-    torch.testing.assert_close(mean[0], network(images[:1]).softmax(1)[0].detach())
-    sampled = list(predict(posterior, lambda i: images[i], 2, n_samples=3, seed=1, **options))
-    assert torch.equal(sampled[0], sampled[1])
-    assert not torch.allclose(sampled[0], mean[0])
-    torch.testing.assert_close(sampled[0].sum(0), torch.ones(16, 16, 16))
-    assert isinstance(posterior, BayesianNetwork)
-    assert torch.is_grad_enabled()
+        make_objective(network, (), Method((), ("down9",)), None, {}, PosteriorSettings(), 0.99, 2)
 
 
 def test_the_data_term_is_the_loss_of_the_sampled_network():
@@ -199,3 +278,62 @@ def test_the_data_term_is_the_loss_of_the_sampled_network():
     with objective.posterior.weight_sample(torch.Generator().manual_seed(3)):
         logits = objective.posterior(images)
     torch.testing.assert_close(terms["data_term"], dice_cross_entropy(logits, labels, 0.99).detach())
+
+
+def test_priors_are_made_by_name():
+    settings, groups, known = PosteriorSettings(kernel_fraction=0.3, source_scale=7.0), _groups(), _network_prior()
+    assert make_prior((), None, None, settings, groups) is None
+    mixture = make_prior(("scale_mixture",), known, None, settings, groups)
+    assert isinstance(mixture, KernelwisePrior)
+    assert mixture.kernel_fraction == 0.3
+    assert torch.equal(
+        mixture.groups["group_3"].log_variances, known.controls["scale_mixture"]["group_3"].log_variances
+    )
+    normal = make_prior(("standard_normal",), None, None, settings, groups)
+    assert isinstance(normal, KernelwisePrior)
+    assert all(isinstance(prior, StandardNormalPrior) for prior in normal.groups.values())
+    product = make_prior(("deep_weight_prior", "source_posterior"), known, _source_posterior(), settings, groups)
+    assert isinstance(product, ProductOfExperts)
+    assert [type(expert) for expert in product.experts] == [KernelwisePrior, SourcePosterior]
+    layers = [layer for group in groups for layer in group.layers]
+    expected = SourcePosterior.from_checkpoint(_source_posterior(), layers, 7.0)
+    assert torch.equal(product.experts[1].precision, expected.precision)
+    carrying = NetworkPrior(_priors(), {}, source_posterior=_source_posterior().weights)
+    carried = make_prior(("source_posterior",), carrying, None, settings, groups)
+    assert isinstance(carried, SourcePosterior)
+    assert torch.equal(carried.precision, expected.precision)
+
+
+def test_what_a_prior_needs_and_is_not_there_is_said():
+    settings, groups = PosteriorSettings(), _groups()
+    with pytest.raises(CheckpointError, match=r"source_training\.snapshots"):
+        make_prior(("source_posterior",), _network_prior(), None, settings, groups)
+    with pytest.raises(CheckpointError, match="gaussian is learnt from source networks"):
+        make_prior(("gaussian",), None, None, settings, groups)
+    with pytest.raises(CheckpointError, match=r"no gaussian in the prior file, which has deep_weight_prior$"):
+        make_prior(("gaussian",), NetworkPrior(_priors(), {}), None, settings, groups)
+
+
+def test_networks_side_by_side_get_the_gradients_they_would_get_alone():
+    settings, prior = PosteriorSettings(temperature=1.0, estimator="weight_samples"), _network_prior()
+    components = [_make(DWP.priors, settings, seed, prior)[0] for seed in (0, 1)]
+    mixture, generator = MixtureObjective(components), torch.Generator().manual_seed(2)
+    state = generator.get_state()
+    terms = mixture(*_batch(), step=0, generator=generator)
+    terms["loss"].backward()
+    found = [{n: p.grad for n, p in component.named_parameters()} for component in components]
+    mixture.zero_grad()
+    generator.set_state(state)
+    alone = []
+    for component, gradients in zip(components, found, strict=True):
+        alone.append(component(*_batch(), step=0, generator=generator))
+        alone[-1]["loss"].backward()
+        for name, parameter in component.named_parameters():
+            assert (parameter.grad is None) == (gradients[name] is None), name
+            if parameter.grad is not None:
+                torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(terms["loss"], alone[0]["loss"] + alone[1]["loss"])
+    torch.testing.assert_close(terms["data_term"], (alone[0]["data_term"] + alone[1]["data_term"]) / 2)
+    assert terms.keys() == alone[0].keys()
+    encoders = [{id(p) for n, p in component.named_parameters() if ".encoder." in n} for component in components]
+    assert not encoders[0] & encoders[1], "each component trains an encoder of its own"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dwp_kedro.bayes.densities import full_gaussian_nll, isotropic_gaussian_nll, scale_mixture_nll
+from dwp_kedro.bayes.control_priors import FittedDensity, fit_gaussian, fit_scale_mixture, spread
 from dwp_kedro.bayes.groups import KernelGroup, layer_kernels
 from dwp_kedro.bayes.kernels import KernelTensor
 from dwp_kedro.bayes.noise import standard_normal
@@ -77,7 +78,7 @@ def learn_prior(
     compute: Compute,
 ) -> tuple[DeepWeightPrior, History]:
     """Fit a kernel VAE to kept kernels (n, 27), divided by their root mean square, which is the prior's scale."""
-    scale = kernels.square().mean().sqrt().item()
+    scale = spread(kernels)
     vae = KernelVAE(latent_dim, literal_heads)
     initialise_vae(vae, make_generator(seed, "initial weights"))
     history = train(
@@ -92,9 +93,23 @@ def learn_prior(
     return DeepWeightPrior(vae.cpu(), scale), history
 
 
+def fit_controls(kernels: Tensor, n_components: int) -> dict[str, FittedDensity]:
+    """Fit what shows how much a VAE adds to kept kernels (n, 27), by kind of prior.
+
+    Args:
+        kernels: those that the VAE is fitted to.
+        n_components: of the scale mixture.
+    """
+    return {"scale_mixture": fit_scale_mixture(kernels, n_components), "gaussian": fit_gaussian(kernels)}
+
+
 @torch.no_grad()
 def prior_metrics(
-    prior: DeepWeightPrior, kernels: Tensor, heldout: Tensor, n_components: int, n_samples: int = 16
+    prior: DeepWeightPrior,
+    controls: Mapping[str, FittedDensity],
+    kernels: Tensor,
+    heldout: Tensor,
+    n_samples: int = 16,
 ) -> dict[str, float]:
     """How well a prior describes kernels of networks it has not seen, beside densities that know less.
 
@@ -102,15 +117,14 @@ def prior_metrics(
 
     Args:
         prior: fitted to ``kernels``.
+        controls: fitted to ``kernels``, by kind.
         kernels: kept kernels of the networks learnt from, (n, 27).
         heldout: kept kernels of other networks, (m, 27).
-        n_components: of the scale mixture.
         n_samples: latent samples per kernel that the negative ELBO is averaged over.
     """
-    unit, heldout_unit = kernels / prior.scale, heldout / prior.scale
     generator = make_generator(0, "prior metrics")
     latent_kls, log_likelihoods, encoder_means = [], [], []
-    for chunk in heldout_unit.split(_CHUNK):
+    for chunk in (heldout / prior.scale).split(_CHUNK):
         for _ in range(n_samples):
             noise = torch.randn(len(chunk), prior.vae.latent_dim, generator=generator)
             latent_kl, log_likelihood = vae_terms(prior.vae, chunk, noise)
@@ -118,11 +132,11 @@ def prior_metrics(
         latent_kls.append(latent_kl.sum(1))
         encoder_means.append(prior.vae.encode(chunk)[0])
     mean_latent_kl = torch.cat(latent_kls).mean()
+    rivals = {"isotropic_gaussian": fit_scale_mixture(kernels, 1), **controls}
+    log_volume = heldout.shape[1] * math.log(prior.scale)
     return {
         "heldout_nelbo": (mean_latent_kl - torch.cat(log_likelihoods).mean()).item(),
-        "isotropic_gaussian_nll": isotropic_gaussian_nll(unit, heldout_unit),
-        "gaussian_nll": full_gaussian_nll(unit, heldout_unit),
-        "scale_mixture_nll": scale_mixture_nll(unit, heldout_unit, n_components),
+        **{f"{kind}_nll": -rival.log_prob(heldout).mean().item() - log_volume for kind, rival in rivals.items()},
         "heldout_latent_kl": mean_latent_kl.item(),
         "active_dims": float((torch.cat(encoder_means).var(0) > _ACTIVE_VARIANCE).sum().item()),
         "scale": prior.scale,

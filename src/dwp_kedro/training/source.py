@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +12,15 @@ from torch import Tensor, nn
 from dwp_kedro.networks.unet import UNet3D, initialise_he
 from dwp_kedro.training.loop import History, train
 from dwp_kedro.training.losses import hard_dice
+from dwp_kedro.training.prediction import predict
 from dwp_kedro.training.seeds import make_generator
-from dwp_kedro.training.segmentation import SegmentationObjective, predict
-from dwp_kedro.training.settings import Compute, Schedule
+from dwp_kedro.training.segmentation import SegmentationObjective
+from dwp_kedro.training.settings import Compute, Schedule, SnapshotSettings
+from dwp_kedro.training.snapshots import Snapshots
+from dwp_kedro.training.transform import Transform
+
+SOURCE_START = "initial weights of a source network"
+"""Purpose of their generator: a grid cell with the seed of a source network starts from other weights."""
 
 
 def bootstrap_sample(n_subjects: int, seed: int) -> list[int]:
@@ -21,10 +28,21 @@ def bootstrap_sample(n_subjects: int, seed: int) -> list[int]:
     return sorted(np.random.default_rng([seed, n_subjects]).integers(0, n_subjects, n_subjects).tolist())
 
 
-def new_network(in_channels: int, out_channels: int, channels: tuple[int, int, int, int], seed: int) -> UNet3D:
-    """Return a U-Net with He's weights, drawn from ``seed``."""
+def whole_seed(seed: int, index: int) -> int:
+    """Seed of network ``index`` on the whole source set: none of the small numbers that others are seeded with."""
+    return make_generator(seed, f"network {index} on the whole source set").initial_seed()
+
+
+def new_network(
+    in_channels: int,
+    out_channels: int,
+    channels: tuple[int, int, int, int],
+    seed: int,
+    purpose: str = "initial weights",
+) -> UNet3D:
+    """Return a U-Net with He's weights, drawn from ``seed`` for ``purpose``."""
     network = UNet3D(in_channels, out_channels, channels)
-    initialise_he(network, make_generator(seed, "initial weights"))
+    initialise_he(network, make_generator(seed, purpose))
     return network
 
 
@@ -41,6 +59,7 @@ def train_source(
     seed: int,
     compute: Compute,
     rows: Sequence[int],
+    transform: Transform | None = None,
 ) -> History:
     """Train ``network`` in place on ``rows`` of images (n, channels, x, y, z) and labels (n, x, y, z)."""
     return train(
@@ -53,11 +72,62 @@ def train_source(
         compute=compute,
         l2=l2,
         rows=rows,
+        transform=transform,
     )
+
+
+def collect_source_posterior(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    task: str,
+    snapshots: SnapshotSettings,
+    batch_size: int,
+    dice_weight: float,
+    l2: float,
+    seed: int,
+    compute: Compute,
+    transform: Transform | None = None,
+) -> tuple[dict[str, Tensor], History]:
+    """Train a copy of a converged network on and describe where its weights go by a Gaussian (SWAG).
+
+    Maddox et al. 2019, Algorithm 1, but for the optimiser, which is Adam here. ``network`` itself stays as it is.
+
+    Args:
+        network: trained on the same images (n, channels, x, y, z) and labels (n, x, y, z).
+        task: what progress calls it.
+        snapshots: how many, how far apart, at what constant learning rate.
+        batch_size: as in the network's own training, and so are the following.
+        dice_weight: of the loss.
+        l2: penalty on all weights.
+        seed: of the order of the volumes and of ``transform``.
+        compute: where to train; a killed training goes on from its saved state.
+        transform: changes each batch.
+
+    Returns:
+        ``mean/``, ``variance/`` and ``deviations/{parameter}`` (see :meth:`Snapshots.gaussian`), and the curves.
+    """
+    trained = copy.deepcopy(network)
+    observer = Snapshots(trained, snapshots)
+    history = train(
+        SegmentationObjective(trained, dice_weight),
+        (images, labels),
+        task=task,
+        batch_size=batch_size,
+        schedule=snapshots.schedule,
+        seed=seed,
+        compute=compute,
+        l2=l2,
+        transform=transform,
+        observer=observer,
+    )
+    return observer.gaussian(), history
 
 
 def mean_dice(network: nn.Module, images: Tensor, labels: Tensor, *, task: str, compute: Compute) -> float:
     """Mean Dice similarity over volumes, and over foreground classes."""
-    probabilities = predict(network, lambda i: images[i], len(images), task=task, compute=compute)
+    predictions = predict([network], lambda i: images[i], len(images), task=task, compute=compute)
+    probabilities = (prediction.probability for prediction in predictions)
     scores = [hard_dice(p.argmax(0)[None], labels[i][None], len(p)) for i, p in enumerate(probabilities)]
     return torch.cat(scores).mean().item()

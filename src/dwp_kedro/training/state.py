@@ -26,6 +26,10 @@ class State:
     tensors: dict[str, Tensor]
     progress: dict[str, Any]
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with ``prefix``, under the rest of their names."""
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
 
 def fingerprint(settings: dict[str, Any], data: tuple[Tensor, ...], module: nn.Module) -> str:
     """Hash of what a training is made of: settings, data and starting weights."""
@@ -41,13 +45,15 @@ def capture(
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
     generators: dict[str, torch.Generator],
+    observed: dict[str, Tensor],
     progress: dict[str, Any],
 ) -> State:
-    """Collect the state of a training between two epochs."""
+    """Collect the state of a training between two epochs; ``observed`` is what its observer has gathered."""
     tensors = {f"module/{name}": tensor for name, tensor in module.state_dict().items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items()}
     tensors |= {f"generator/{name}": generator.get_state() for name, generator in generators.items()}
+    tensors |= {f"observer/{name}": tensor for name, tensor in observed.items()}
     return State(tensors, progress)
 
 
@@ -57,10 +63,10 @@ def restore(
     optimiser: torch.optim.Optimizer,
     generators: dict[str, torch.Generator],
 ) -> None:
-    """Put a captured state back."""
-    module.load_state_dict(_part(state, "module/"))
+    """Put a captured state back, all but what the observer had gathered."""
+    module.load_state_dict(state.part("module/"))
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in _part(state, "optimiser/").items():
+    for key, tensor in state.part("optimiser/").items():
         index, name = key.split("/")
         moments.setdefault(int(index), {})[name] = tensor
     optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
@@ -72,7 +78,8 @@ def write_state(state: State, path: Path, made_of: str) -> None:
     """Write a state whole or not at all; ``made_of`` is the training's fingerprint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".writing")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    # Clones, because a network may hold a layer under two names and the format takes no shared memory.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.tensors.items()}
     save_file(tensors, temporary, metadata={"made_of": made_of, "progress": json.dumps(state.progress)})
     os.replace(temporary, path)
 
@@ -86,7 +93,3 @@ def read_state(path: Path, made_of: str) -> State | None:
         if metadata["made_of"] != made_of:
             return None
         return State({name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["progress"]))  # noqa: SIM118
-
-
-def _part(state: State, prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}

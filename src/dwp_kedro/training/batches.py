@@ -1,0 +1,73 @@
+"""Batches of a training, each made ready in the background while the one before it is learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+
+import torch
+from torch import Tensor
+
+from dwp_kedro.training.seeds import make_generator
+from dwp_kedro.training.transform import Transform
+
+
+class Batches:
+    """Batches of a training's epochs, each made ready by ``thread`` during the step before its own.
+
+    Args:
+        data: tensors of equal length, in the main memory.
+        rows: which rows of ``data`` an epoch goes through in random order; one may be named more than once.
+        batch_size: rows in a batch; an epoch's last one may have fewer.
+        order: gives the epochs' orders. Between two epochs it stands where the next one's is drawn, although
+            that one's first batch may be on its way already: a training can be resumed from its state.
+        transform: what is done to each batch; its seed depends on ``seed`` and the batch's step alone.
+        seed: of the training.
+        last_step: the number of steps after which no batch is needed.
+        pin: page-lock the batches, so that copying them to a GPU does not keep the CPU waiting.
+        thread: an executor with one worker. An error in it is raised where its batch is asked for.
+    """
+
+    def __init__(
+        self,
+        data: tuple[Tensor, ...],
+        rows: Tensor,
+        batch_size: int,
+        *,
+        order: torch.Generator,
+        transform: Transform | None,
+        seed: int,
+        last_step: int,
+        pin: bool,
+        thread: Executor,
+    ) -> None:
+        self._data, self._rows, self._batch_size = data, rows, batch_size
+        self._order, self._transform, self._seed = order, transform, seed
+        self._last_step, self._pin, self._thread = last_step, pin, thread
+        self._next: Future[tuple[Tensor, ...]] | None = None
+
+    def epoch(self, step: int) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of the next epoch, which begins after ``step`` steps, or as many as are needed."""
+        now = self._shuffled(self._order)
+        upcoming = [*now[1:], self._shuffled(self._order.clone_state())[0]]
+        for rows, following in zip(now, upcoming, strict=True):
+            if step == self._last_step:
+                return
+            waiting = self._next or self._thread.submit(self._prepare, rows, step)
+            batch = waiting.result()
+            step += 1
+            self._next = None
+            if step < self._last_step:
+                self._next = self._thread.submit(self._prepare, following, step)
+            yield batch
+
+    def _shuffled(self, order: torch.Generator) -> tuple[Tensor, ...]:
+        return self._rows[torch.randperm(len(self._rows), generator=order)].split(self._batch_size)
+
+    def _prepare(self, rows: Tensor, step: int) -> tuple[Tensor, ...]:
+        batch = tuple(tensor[rows] for tensor in self._data)
+        if self._transform is not None:
+            # NumPy's generators, which transforms may use, take 32 bits.
+            seed = make_generator(self._seed, f"transform of step {step}").initial_seed() % 2**32
+            batch = self._transform(batch, seed)
+        return tuple(tensor.pin_memory() for tensor in batch) if self._pin else batch
