@@ -6,37 +6,11 @@ import pytest
 from dwp_kedro.cohorts.checks import (
     CohortError,
     Problem,
-    check_splits,
     find_duplicates,
     leaves_folder,
     problems_table,
     raise_problems,
 )
-from dwp_kedro.parameters import GridParameters
-
-
-def grid(**changes: object) -> GridParameters:
-    return GridParameters.model_validate({"n_train": [5, 20], "n_test": 10} | changes)
-
-
-def manifest(count: int) -> pd.DataFrame:
-    return pd.DataFrame({"subject": [f"s{number}" for number in range(count)]})
-
-
-def test_too_few_subjects_for_the_splits() -> None:
-    assert check_splits(manifest(30), grid()).empty
-    (row,) = check_splits(manifest(29), grid()).to_dict("records")
-    assert row["problem"] == (
-        "29 usable subjects, 0 of them set aside: 29 remain, 30 are needed (train 20 + test 10)."
-    )
-    (row,) = check_splits(manifest(30), grid(set_aside=["s4"]), "glioma").to_dict("records")
-    assert row["cohort"] == "glioma"
-    assert "1 of them set aside: 29 remain" in row["problem"]
-
-
-def test_unknown_subject_set_aside() -> None:
-    (row,) = check_splits(manifest(30), grid(set_aside=["s99"])).to_dict("records")
-    assert (row["subject"], row["mend"]) == ("s99", "Correct or remove the name.")
 
 
 def test_one_error_tells_all_problems() -> None:

@@ -39,19 +39,29 @@ def test_methods_keep_their_colours_whatever_else_is_shown() -> None:
     assert set(figures.METHOD_COLOURS.values()).isdisjoint(figures.OTHER_COLOURS)
 
 
-def test_lines_against_train_size_hold_means_and_deviations(scores: pd.DataFrame) -> None:
+def test_lines_against_train_size_hold_means_and_intervals_over_draws(scores: pd.DataFrame) -> None:
     figure = figures.dsc_against_train_size(scores)
     lines = {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
     assert list(lines) == ["ri", "dwp", "mine"]
     assert list(lines["dwp"].y) == pytest.approx([0.6, 0.8])
-    deviations = list(lines["dwp"].error_y.array)
-    assert deviations[0] == pytest.approx(0.2 / np.sqrt(2))
-    assert np.isnan(deviations[1])
+    halves = list(lines["dwp"].error_y.array)
+    # Of 0.5 and 0.7: s/√2 = 0.1 and t(0.975, 1) = tan(0.475·π); of one draw, none.
+    assert halves[0] == pytest.approx(0.1 * np.tan(0.475 * np.pi))
+    assert np.isnan(halves[1])
     assert [round(x) for x in lines["dwp"].x] == [5, 10]
-    points = next(trace for trace in figure.data if trace.name == "dwp, single splits")
+    points = next(trace for trace in figure.data if trace.name == "dwp, single draws")
     assert sorted(points.y) == pytest.approx([0.5, 0.7, 0.8])
     assert lines["dwp"].line.color == points.marker.color == figures.METHOD_COLOURS["dwp"]
+    assert lines["dwp"].marker.symbol == points.marker.symbol != lines["ri"].marker.symbol
     assert list(figure.layout.xaxis.tickvals) == [5, 10]
+
+
+def test_eleven_methods_stay_apart(scores: pd.DataFrame) -> None:
+    many = pd.concat([scores.assign(method=f"m{number}") for number in range(7)] + [scores])
+    figure = figures.dsc_against_train_size(many)
+    lines = [trace for trace in figure.data if trace.mode == "lines+markers" and len(trace.x) == 2]
+    assert len({line.line.color for line in lines}) == len(lines) == 9
+    assert max(line.x[0] for line in lines) < min(line.x[1] for line in lines)
 
 
 def test_one_train_size_is_drawn_inside_the_axis(scores: pd.DataFrame) -> None:
@@ -60,29 +70,24 @@ def test_one_train_size_is_drawn_inside_the_axis(scores: pd.DataFrame) -> None:
     assert all(low < x < high for trace in figure.data for x in trace.x)
 
 
-def test_distribution_has_a_box_per_method_and_size_with_every_subject(scores: pd.DataFrame) -> None:
-    figure = figures.score_distribution(scores)
+def test_distribution_has_a_box_per_method_and_size_with_every_subject_once(scores: pd.DataFrame) -> None:
+    again = table(("dwp", 5, 1, "a", 0.9), ("dwp", 5, 2, "a", 0.4))
+    figure = figures.score_distribution(pd.concat([scores, again, again.assign(seed=1)]))
     assert [(box.name, box.xaxis) for box in figure.data] == [
         (method, axis) for axis in ("x", "x2") for method in ("ri", "dwp", "mine")
     ]
-    assert sorted(figure.data[1].y) == [0.5, 0.7]
+    assert list(figure.data[1].y) == [0.6, 0.7]  # (0.5 + 0.9 + 0.4) / 3
+    assert list(figure.data[1].customdata[0]) == ["a", 3, 0.4, 0.9]
     assert [note.text for note in figure.layout.annotations] == ["n = 5", "n = 10"]
     assert figure.data[2].customdata[0][0] == "&lt;i&gt;a&lt;/i&gt;"
 
 
-def test_history_has_a_panel_per_curve_and_a_colour_per_method() -> None:
-    steps = pd.DataFrame({"step": [0, 10, 20], "loss": [1.0, 0.5, 0.2], "learning_rate": [1e-3, 1e-3, 1e-4]})
-    with_kl = steps.assign(kl=[3.0, None, 1.0])
-    names = {"ri.n5_split0_seed0": steps, "dwp.n5_split0_seed0": with_kl, "dwp.n5_split1_seed0": with_kl}
-    figure = figures.history_figure(names)
-    assert [note.text for note in figure.layout.annotations] == ["loss", "learning rate", "kl"]
-    assert [trace.name for trace in figure.data if trace.showlegend] == ["ri", "dwp"]
-    kl = [trace for trace in figure.data if trace.yaxis == "y3"]
-    assert len(kl) == 2
-    assert list(kl[0].x) == [0, 20]
-    assert list(kl[0].y) == [3.0, 1.0]
-    assert kl[0].line.color == figures.METHOD_COLOURS["dwp"]
-    assert figure.layout.yaxis2.type == "log"
+def test_many_boxes_stand_below_one_another(scores: pd.DataFrame) -> None:
+    many = pd.concat([scores.assign(method=f"m{number}") for number in range(9)])
+    figure = figures.score_distribution(many)
+    tops = [figure.layout[axis].domain[1] for axis in ("yaxis", "yaxis2")]
+    assert tops[0] > tops[1]
+    assert figure.layout.xaxis.domain == figure.layout.xaxis2.domain
 
 
 def png(figure: Figure) -> bytes:

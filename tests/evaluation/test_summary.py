@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import wilcoxon
 
 from dwp_kedro.evaluation import summary
 
@@ -103,76 +102,6 @@ def test_a_cells_metrics_are_its_test_means_and_its_trainings(scores: pd.DataFra
     )
 
 
-DIFFERENCES = [0.05, 0.11, -0.02, 0.07, 0.09, -0.01, 0.13, 0.04]
-
-
-def paired(method_minus_dwp: dict[str, list[float]]) -> pd.DataFrame:
-    """Subjects are all tested in splits 0 and 1; a method's mean over both lies ``difference`` below dwp."""
-    rows: list[Row] = []
-    for place in range(len(DIFFERENCES)):
-        for split in (0, 1):
-            rows.append(("dwp", 5, split, 0, f"s{place}", 0.6 + 0.1 * split))
-            for method, differences in method_minus_dwp.items():
-                noise = 0.03 * (1 if split else -1)
-                dsc = 0.6 + 0.1 * split - differences[place] + noise
-                rows.append((method, 5, split, 0, f"s{place}", dsc))
-    return scores_of(rows)
-
-
-def test_wilcoxon_tests_the_subjects_means_over_splits() -> None:
-    (row,) = summary.paired_wilcoxon(paired({"ri": DIFFERENCES})).to_dict("records")
-    expected = wilcoxon(DIFFERENCES)
-    assert (row["n_train"], row["method"], row["reference"], row["n_subjects"]) == (5, "ri", "dwp", 8)
-    assert row["mean_difference"] == pytest.approx(sum(DIFFERENCES) / 8)
-    assert row["statistic"] == 3.0  # ranks 1 and 2 are the negative ones
-    assert row["p_value"] == row["p_holm"] == pytest.approx(expected.pvalue)
-    assert row["p_value"] == pytest.approx(10 / 256)  # two-sided: 5 of the 2⁸ sign patterns have W ≤ 3
-
-
-def test_wilcoxon_uses_only_splits_that_both_methods_share() -> None:
-    table = paired({"ri": DIFFERENCES})
-    more_of_dwp = table[table["method"] == "dwp"].assign(split=2, dsc=0.99)
-    with_more = summary.paired_wilcoxon(pd.concat([table, more_of_dwp]))
-    pd.testing.assert_frame_equal(with_more, summary.paired_wilcoxon(table))
-
-
-def test_wilcoxon_adjusts_within_each_train_size() -> None:
-    small = [difference / 10 + 0.001 * (-1) ** place for place, difference in enumerate(DIFFERENCES)]
-    table = paired({"ri": DIFFERENCES, "pr": [0.1 * d for d in DIFFERENCES], "prf": small})
-    tests = summary.paired_wilcoxon(pd.concat([table, table.assign(n_train=10)]))
-    assert tests["n_train"].tolist() == [5] * 3 + [10] * 3
-    assert tests["method"].tolist() == ["ri", "pr", "prf"] * 2
-    at_five = tests[tests["n_train"] == 5]
-    assert at_five["p_holm"].tolist() == summary.holm(at_five["p_value"].tolist())
-
-
-def test_equal_methods_have_p_one() -> None:
-    table = paired({"ri": DIFFERENCES})
-    twin = table[table["method"] == "dwp"].assign(method="twin")
-    (row,) = summary.paired_wilcoxon(pd.concat([table[table["method"] == "dwp"], twin])).to_dict("records")
-    assert (row["mean_difference"], row["p_value"], row["p_holm"]) == (0.0, 1.0, 1.0)
-
-
-def test_without_the_reference_nothing_is_tested() -> None:
-    table = paired({"ri": DIFFERENCES})
-    tests = summary.paired_wilcoxon(table[table["method"] == "ri"])
-    assert tests.empty
-    assert list(tests.columns) == summary.WILCOXON_COLUMNS
-
-
-@pytest.mark.parametrize(
-    ("p_values", "adjusted"),
-    [
-        ([0.01, 0.02, 0.03, 0.005], [0.03, 0.04, 0.04, 0.02]),
-        ([0.5, 0.9, 0.04], [1.0, 1.0, 0.12]),
-        ([0.2], [0.2]),
-        ([], []),
-    ],
-)
-def test_holm_by_hand(p_values: list[float], adjusted: list[float]) -> None:
-    assert summary.holm(p_values) == pytest.approx(adjusted)
-
-
 def test_cases_go_by_the_mean_over_methods() -> None:
     dsc = {"a": (0.1, 0.5), "b": (0.9, 0.7), "c": (0.4, 0.4), "d": (0.2, 0.2), "e": (0.5, 0.6)}
     rows: list[Row] = [("ri", 5, 0, 0, subject, pair[0]) for subject, pair in dsc.items()]
@@ -192,8 +121,20 @@ def test_empty_predictions_are_counted(scores: pd.DataFrame) -> None:
     assert summary.empty_predictions(scores).loc[5].to_dict() == {"ri": "0 of 3", "dwp": "1 of 5"}
 
 
-def test_timings_are_means_per_cell() -> None:
+def test_costs_are_means_over_cells() -> None:
     timings = pd.DataFrame(
-        {"method": ["dwp", "dwp", "ri"], "n_train": [5, 5, 5], "train_seconds": [1000.0, 2000.0, 7.4]}
+        [
+            ("dwp", 10, 0, 90.0, 512.0),
+            ("mine", 5, 0, 5.0, 100.0),
+            ("dwp", 5, 0, 1000.0, 300.0),
+            ("dwp", 5, 1, 2000.0, 500.0),
+            ("ri", 5, 0, 7.5, 200.0),
+        ],
+        columns=["method", "n_train", "split", "train_seconds", "peak_memory_mb"],
     )
-    assert summary.timing_table(timings).loc[5].to_dict() == {"ri": "7", "dwp": "1,500"}
+    assert summary.cost_table(timings).to_dict("split")["data"] == [
+        [5, "ri", 1, 7.5, 200.0],
+        [5, "dwp", 2, 1500.0, 400.0],
+        [5, "mine", 1, 5.0, 100.0],
+        [10, "dwp", 1, 90.0, 512.0],
+    ]

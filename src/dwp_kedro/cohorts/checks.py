@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dwp_kedro.parameters import GridParameters
-
 PROBLEM_COLUMNS = ["cohort", "subject", "problem", "file", "mend"]
 
 
@@ -76,32 +74,6 @@ def find_duplicates(contents: dict[str, str]) -> list[Problem]:
         if len(same) > 1
         for subject in same
     ]
-
-
-def check_splits(manifest: pd.DataFrame, grid: GridParameters, cohort: str = "target") -> pd.DataFrame:
-    """Return the problems that keep ``manifest`` from being split as ``grid`` asks.
-
-    A split needs max(n_train) + n_test subjects beside those set aside.
-    """
-    present = set(manifest["subject"])
-    problems = [
-        Problem(name, "is in the grid's set_aside but not in the manifest.", "", "Correct or remove the name.")
-        for name in grid.set_aside
-        if name not in present
-    ]
-    set_aside = present.intersection(grid.set_aside)
-    if shortage := find_shortage(len(present) - len(set_aside), grid):
-        problem = f"{len(present)} usable subjects, {len(set_aside)} of them set aside: {shortage}"
-        problems.append(Problem("", problem, "", "Add subjects, or lower the grid's n_train or n_test."))
-    return problems_table(cohort, problems)
-
-
-def find_shortage(n_subjects: int, grid: GridParameters) -> str | None:
-    """Say in words how many of ``n_subjects`` (without those set aside) are missing; None if they suffice."""
-    needed = max(grid.n_train) + grid.n_test
-    if n_subjects >= needed:
-        return None
-    return f"{n_subjects} remain, {needed} are needed (train {max(grid.n_train)} + test {grid.n_test})."
 
 
 def name_some(names: Sequence[str], most: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a finished grid: scores per method, slices with contours, kernels, training curves.
+"""Figures of a finished grid: scores per method, slices with contours, kernels.
 
 Charts are plotly figures; pictures are matplotlib figures made without pyplot, so that threads may draw at
 once. A method has the same colour in all of them.
@@ -18,13 +18,18 @@ from matplotlib.patches import Rectangle
 from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
+from dwp_kedro.evaluation.paired_comparison import student_interval
 from dwp_kedro.evaluation.scores import Lazy, Spacing, value_of
 from dwp_kedro.evaluation.summary import mean_and_sd, ordered_methods, split_means
 from dwp_kedro.imaging.overlays import TRUTH_COLOUR, largest_slice, outline, show_slice, take_slice
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; its yellow is the truth's.
+# Okabe and Ito's palette, which colour-blind readers can tell apart, and what else stays apart from it; its yellow
+# is the truth's.
 METHOD_COLOURS = {"ri": "#009E73", "pr": "#56B4E9", "prf": "#CC79A7", "dwp": "#D55E00"}
-OTHER_COLOURS = ("#E69F00", "#0072B2", "#999999", "#7A4FBF")
+OTHER_COLOURS = ("#E69F00", "#0072B2", "#999999", "#7A4FBF", "#A65628", "#44AA99", "#882255")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
+
+MOST_BOXES_ABREAST = 16
 
 FONT = {"family": "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif", "size": 14}
 
@@ -36,50 +41,57 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
-    """Draw mean test DSC against n_train, a line per method, with the standard deviation over splits as bars.
+    """Draw mean test DSC against n_train, a line per method, with Student's 95 % interval over draws as bars.
 
-    The mean of each split stands beside it as a faint point. Methods are moved apart a little along the x
-    axis.
+    The mean of each draw (split) stands beside it as a faint point. Methods are moved apart a little along the
+    x axis.
     """
     colours = method_colours(scores["method"])
-    means, splits = mean_and_sd(scores, "dsc"), split_means(scores, "dsc")
+    draws = split_means(scores, "dsc")
+    means = mean_and_sd(scores, "dsc")
+    intervals = draws.groupby(["method", "n_train"])["dsc"].agg(student_interval)
+    means["half"] = [
+        (high - low) / 2 for low, high in map(intervals.get, zip(means["method"], means["n_train"], strict=True))
+    ]
     sizes = sorted(set(scores["n_train"]))
-    step = 0.05 * (min(np.diff(sizes)) if len(sizes) > 1 else 1)
+    step = min(0.05, 0.6 / len(colours)) * (min(np.diff(sizes)) if len(sizes) > 1 else 1)
 
     figure = go.Figure()
     for place, (method, colour) in enumerate(colours.items()):
         shift = (place - (len(colours) - 1) / 2) * step
         line = means[means["method"] == method].sort_values("n_train")
-        points = splits[splits["method"] == method]
+        points = draws[draws["method"] == method]
+        symbol = SYMBOLS[place % len(SYMBOLS)]
         figure.add_scatter(
             x=line["n_train"] + shift,
             y=line["mean"],
-            error_y={"type": "data", "array": line["sd"], "thickness": 1.5, "width": 4},
+            error_y={"type": "data", "array": line["half"], "thickness": 1.5, "width": 4},
             mode="lines+markers",
             name=method,
             legendgroup=method,
             line={"color": colour, "width": 2.5},
-            marker={"size": 9},
-            customdata=line.assign(sd=line["sd"].map("{:.3f}".format))[["n_train", "sd", "n_splits"]],
+            marker={"size": 9, "symbol": symbol},
+            customdata=line.assign(half=line["half"].map("{:.3f}".format))[["n_train", "half", "n_splits"]],
             hovertemplate=(
-                f"{method}, n = %{{customdata[0]}}<br>mean %{{y:.3f}}, sd %{{customdata[1]}} "
-                "over %{customdata[2]} splits<extra></extra>"
+                f"{method}, n = %{{customdata[0]}}<br>mean %{{y:.3f}} ± %{{customdata[1]}} "
+                "over %{customdata[2]} draws<extra></extra>"
             ),
         )
         figure.add_scatter(
             x=points["n_train"] + shift + step / 3,
             y=points["dsc"],
             mode="markers",
-            name=f"{method}, single splits",
+            name=f"{method}, single draws",
             legendgroup=method,
             showlegend=False,
-            marker={"color": colour, "size": 6, "opacity": 0.45},
+            marker={"color": colour, "size": 5, "opacity": 0.45, "symbol": symbol},
             customdata=points[["n_train", "split"]],
             hovertemplate=(
-                f"{method}, n = %{{customdata[0]}}, split %{{customdata[1]}}<br>mean %{{y:.3f}}<extra></extra>"
+                f"{method}, n = %{{customdata[0]}}, draw %{{customdata[1]}}<br>mean %{{y:.3f}}<extra></extra>"
             ),
         )
-    _style(figure, legend_title="method")
+    style_chart(figure, legend_title="method")
+    figure.update_layout(height=max(440, 180 + 24 * len(colours)))  # a legend that does not fit is cut off
     margin = (len(colours) + 1) * step
     figure.update_xaxes(
         title="training volumes of the target cohort, n",
@@ -93,22 +105,29 @@ def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
 def score_distribution(scores: pd.DataFrame) -> go.Figure:
     """Draw the DSC of every test subject per method as points and box, a panel per n_train.
 
-    A point is a subject in a split; its classes and seeds are averaged.
+    A point is a subject, its DSC averaged over classes, seeds and the draws in which it was tested: what the
+    tests compare. Panels stand side by side, or below one another if there are many boxes.
     """
     colours = method_colours(scores["method"])
     sizes = sorted(set(scores["n_train"]))
-    keys = ["n_train", "method", "split", "subject"]
-    points = scores.groupby(keys, sort=False)["dsc"].mean().reset_index()
+    per_draw = scores.groupby(["n_train", "method", "subject", "split"])["dsc"].mean()
+    points = per_draw.groupby(level=[0, 1, 2]).agg(["mean", "min", "max", "size"]).round(4).reset_index()
 
+    below = len(colours) * len(sizes) > MOST_BOXES_ABREAST
     figure = make_subplots(
-        rows=1, cols=len(sizes), shared_yaxes=True, horizontal_spacing=0.03,
+        rows=len(sizes) if below else 1,
+        cols=1 if below else len(sizes),
+        shared_xaxes=below,
+        shared_yaxes=not below,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.15 / len(sizes),
         subplot_titles=[f"n = {n_train}" for n_train in sizes],
-    )  # fmt: skip
-    for column, n_train in enumerate(sizes, start=1):
+    )
+    for place, n_train in enumerate(sizes, start=1):
         for method, colour in colours.items():
             rows = points[(points["n_train"] == n_train) & (points["method"] == method)]
             figure.add_box(
-                y=rows["dsc"],
+                y=rows["mean"],
                 name=method,
                 legendgroup=method,
                 showlegend=False,
@@ -118,64 +137,23 @@ def score_distribution(scores: pd.DataFrame) -> go.Figure:
                 fillcolor=f"rgba{(*hex_to_rgb(colour), 0.18)}",
                 line={"color": colour, "width": 2},
                 marker={"color": colour, "size": 4, "opacity": 0.5},
-                customdata=[[html.escape(str(row.subject)), row.split] for row in rows.itertuples()],
-                hovertemplate="%{customdata[0]}, split %{customdata[1]}<br>DSC %{y:.3f}<extra></extra>",
+                customdata=[
+                    [html.escape(str(row.subject)), row.size, row.min, row.max]
+                    for row in rows.itertuples(index=False)
+                ],
+                hovertemplate=(
+                    "%{customdata[0]}<br>DSC %{y:.3f}, mean of %{customdata[1]} draws "
+                    "(%{customdata[2]:.3f} to %{customdata[3]:.3f})<extra></extra>"
+                ),
                 hoveron="points",
-                row=1,
-                col=column,
+                row=place if below else 1,
+                col=1 if below else place,
             )
-    _style(figure, legend_title="")
+    style_chart(figure, legend_title="")
+    if below:
+        figure.update_layout(height=100 + 240 * len(sizes))
     figure.update_yaxes(range=[-0.03, 1.03])
     figure.update_yaxes(title="DSC of a test subject", col=1)
-    return figure
-
-
-def history_figure(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
-    """Draw training curves: a panel per curve, a line per training.
-
-    ``histories`` maps a training's name to a table with the column step and one column per curve. Trainings
-    whose names agree up to the first dot (the cells of a method) share a colour and an entry in the legend.
-    """
-    groups = {name: name.partition(".")[0] for name in histories}
-    colours = method_colours(groups.values())
-    curves = list(dict.fromkeys(c for history in histories.values() for c in history.columns if c != "step"))
-    n_columns = min(2, len(curves))
-    n_rows = -(-len(curves) // n_columns)
-    titles = [curve.replace("_", " ") for curve in curves]
-    figure = make_subplots(
-        rows=n_rows,
-        cols=n_columns,
-        subplot_titles=titles,
-        horizontal_spacing=0.12,
-        vertical_spacing=0.28 / n_rows,
-    )
-    in_legend: set[str] = set()
-    for name in sorted(histories, key=lambda name: list(colours).index(groups[name])):
-        group, history = groups[name], histories[name]
-        for place, curve in enumerate(curves):
-            if curve not in history:
-                continue
-            points = history[["step", curve]].dropna()
-            figure.add_scatter(
-                x=points["step"],
-                y=points[curve],
-                mode="lines",
-                name=group,
-                legendgroup=group,
-                showlegend=group not in in_legend,
-                line={"color": colours[group], "width": 1.5},
-                hovertemplate=f"{html.escape(name)}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
-                row=place // n_columns + 1,
-                col=place % n_columns + 1,
-            )
-            in_legend.add(group)
-    _style(figure, legend_title="")
-    figure.update_layout(height=80 + 260 * n_rows)
-    figure.update_xaxes(title="step", row=n_rows)
-    for place, curve in enumerate(curves):
-        if curve == "learning_rate":
-            where = {"row": place // n_columns + 1, "col": place % n_columns + 1}
-            figure.update_yaxes(type="log", exponentformat="power", dtick=1, **where)
     return figure
 
 
@@ -262,7 +240,8 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _style(figure: go.Figure, *, legend_title: str) -> None:
+def style_chart(figure: go.Figure, *, legend_title: str) -> None:
+    """Give a chart the look of all charts."""
     figure.update_layout(
         template="plotly_white",
         font=FONT,

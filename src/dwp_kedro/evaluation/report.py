@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,14 +16,15 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
+from dwp_kedro.evaluation.paired_comparison import compare_methods
 from dwp_kedro.evaluation.summary import (
+    cost_table,
     empty_predictions,
     mean_and_sd,
-    paired_wilcoxon,
+    ordered_methods,
     subject_table,
     summary_table,
     summary_tables_by_class,
-    timing_table,
 )
 
 METRIC_TITLES = {
@@ -48,6 +50,7 @@ def build_report(
     *,
     title: str,
     scores: pd.DataFrame,
+    reference: str,
     facts: Mapping[str, Mapping[str, str]],
     command: str,
     figures: Mapping[str, go.Figure | Figure],
@@ -58,11 +61,12 @@ def build_report(
 ) -> str:
     """Return the report as one self-contained HTML page.
 
-    ``scores`` are those of all cells. ``facts`` says in words what was compared on what: a block per heading
-    (source cohort, target cohort, run), each a mapping of name to text. ``command`` reproduces the run.
-    ``figures`` go by caption. ``timings`` has method, n_train and train_seconds per cell. ``versions`` maps
-    library to version. ``notice`` stands at the top, for results that must not be taken for evidence.
-    ``further_tables`` (the prior's densities) come last, with their index as first column.
+    ``scores`` are those of all cells; ``reference`` is the method that the others are compared with. ``facts``
+    says in words what was compared on what: a block per heading (source cohort, target cohort, run), each a
+    mapping of name to text. ``command`` reproduces the run. ``figures`` go by caption. ``timings`` has method,
+    n_train, train_seconds and peak_memory_mb per cell. ``versions`` maps library to version. ``notice`` stands
+    at the top, for results that must not be taken for evidence. ``further_tables`` (the prior's densities) come
+    last, with their index as first column.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
@@ -76,9 +80,10 @@ def build_report(
         command=command,
         summaries=[_summary(scores, metric) for metric in METRIC_TITLES],
         summaries_by_class=_summaries_by_class(scores),
-        unequal_splits=mean_and_sd(scores, "dsc")["n_splits"].nunique() > 1,
-        wilcoxon=_wilcoxon(scores),
-        empty=_table("Predictions that left out a class which is there", empty_predictions(scores)),
+        unequal_splits=(mean_and_sd(scores, "dsc").groupby("n_train")["n_splits"].nunique() > 1).any(),
+        reference=reference,
+        comparison=_comparison(scores, reference),
+        empty=_methods_down("Predictions that left out a class which is there", empty_predictions(scores)),
         units=_units(scores),
         figures=[
             {"caption": caption, "html": _embedded(figure, caption, number)}
@@ -86,7 +91,7 @@ def build_report(
         ],
         worst=_table("Worst cases", cases.head(N_CASES).map("{:.2f}".format)),
         best=_table("Best cases", cases.iloc[::-1].head(N_CASES).map("{:.2f}".format)),
-        timings=_table("Training time of a cell, s", timing_table(timings)),
+        costs=_costs(timings),
         further_tables=[_table(name, table) for name, table in (further_tables or {}).items()],
         versions=versions,
         plotly_js=Markup(get_plotlyjs()),
@@ -103,19 +108,26 @@ def _table(title: str, frame: pd.DataFrame) -> Table:
     return Table(title, header, rows)
 
 
+def _methods_down(title: str, text: pd.DataFrame) -> Table:
+    """Show a table that has a row per n_train and a column per method with a row per method: there may be many."""
+    down = text.T.rename_axis(index="method")
+    down.columns = [f"n = {n_train}" for n_train in down.columns]
+    return _table(title, down)
+
+
 def _summary(scores: pd.DataFrame, metric: str) -> Table:
-    """Return the paper's table with the best method of each n_train marked, ties together."""
+    """Return the table of a metric with the best method of each n_train marked, ties together."""
     text = summary_table(scores, metric)
     title = METRIC_TITLES[metric]
     if metric == "hd95":
         title += f", {_units(scores)['distance']}"
-    table = _table(title, text)
-    means = mean_and_sd(scores, metric).pivot(index="n_train", columns="method", values="mean")
-    means = means.loc[text.index, text.columns]
+    table = _methods_down(title, text)
+    means = mean_and_sd(scores, metric).pivot(index="method", columns="n_train", values="mean")
+    means = means.loc[text.columns, text.index]
     if metric == "hd95":
         means = -means
-    if len(means.columns) > 1:
-        is_best = means.eq(means.max(axis="columns"), axis="index").to_numpy()
+    if len(means) > 1:
+        is_best = means.eq(means.max(axis="index"), axis="columns").to_numpy()
         table.best.update((row, column + 1) for row, column in zip(*is_best.nonzero(), strict=True))
     return table
 
@@ -124,25 +136,47 @@ def _summaries_by_class(scores: pd.DataFrame) -> list[Table]:
     by_class = summary_tables_by_class(scores, "dsc")
     if len(by_class) == 1:
         return []
-    return [_table(f"{METRIC_TITLES['dsc']}: {name}", table) for name, table in by_class.items()]
+    return [_methods_down(f"{METRIC_TITLES['dsc']}: {name}", table) for name, table in by_class.items()]
 
 
-def _wilcoxon(scores: pd.DataFrame) -> Table | None:
-    tests = paired_wilcoxon(scores)
-    if tests.empty:
+def _comparison(scores: pd.DataFrame, reference: str) -> Table | None:
+    compared = compare_methods(scores, reference)
+    if compared.empty:
         return None
+
+    def interval(over: str) -> list[str]:
+        ends = zip(compared[f"{over}_low"], compared[f"{over}_high"], strict=True)
+        return ["–" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}" for low, high in ends]
+
     shown = pd.DataFrame(
         {
-            "n_train": tests["n_train"],
-            "comparison": [f"{test.reference} − {test.method}" for test in tests.itertuples()],
-            "subjects": tests["n_subjects"],
-            "mean difference of DSC": tests["mean_difference"].map("{:+.3f}".format),
-            "statistic": tests["statistic"].map("{:g}".format),
-            "p": tests["p_value"].map("{:.2g}".format),
-            "p (Holm)": tests["p_holm"].map("{:.2g}".format),
+            "n_train": compared["n_train"],
+            "compared": [f"{row.reference} − {row.method}" for row in compared.itertuples()],
+            "difference": compared["mean_difference"].map("{:+.3f}".format),
+            "95 % over draws": interval("draws"),
+            "draws": compared["n_draws"],
+            "95 % over patients": interval("patients"),
+            "patients": compared["n_subjects"],
+            "W": compared["statistic"].map("{:g}".format),
+            "p": compared["p_value"].map("{:.2g}".format),
+            "p (Holm)": compared["p_holm"].map("{:.2g}".format),
         }
     )
-    return _table("Paired Wilcoxon test over subjects", shown.set_index("n_train"))
+    return _table(f"Difference of DSC between {reference} and each other method", shown.set_index("n_train"))
+
+
+def _costs(timings: pd.DataFrame) -> list[Table]:
+    costs = cost_table(timings)
+    titles = {
+        "train_seconds": "Training time of a cell, s",
+        "peak_memory_mb": "Peak memory of a cell, MiB",
+    }
+    methods = ordered_methods(costs["method"])
+    tables = {name: costs.pivot(index="n_train", columns="method", values=name)[methods] for name in titles}
+    return [
+        _methods_down(titles[name], table.map("{:,.0f}".format, na_action="ignore").fillna("–"))
+        for name, table in tables.items()
+    ]
 
 
 def _units(scores: pd.DataFrame) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""From scores of subjects to what is reported: means over splits, paired tests, extreme cases.
+"""From scores of subjects to what is reported: means over splits, extreme cases, cost.
 
 Every mean is taken in the same order: classes of a subject, subjects of a test set, seeds of a split, splits.
 A standard deviation is always that over splits, with n − 1 in the denominator.
@@ -9,22 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
-from scipy.stats import wilcoxon
 
 METHODS_OF_THE_PAPER = ("ri", "pr", "prf", "dwp")
 METRICS = ("dsc", "iou", "hd95", "own_grid_dsc")
-WILCOXON_COLUMNS = [
-    "n_train",
-    "method",
-    "reference",
-    "n_subjects",
-    "mean_difference",
-    "statistic",
-    "p_value",
-    "p_holm",
-]
 
 
 def ordered_methods(methods: Iterable[str]) -> list[str]:
@@ -93,56 +81,6 @@ def cell_metrics(scores: pd.DataFrame, training: Mapping[str, float]) -> dict[st
     return {**training, **{f"test_{metric}_mean": float(scores[metric].mean()) for metric in METRICS}}
 
 
-def paired_wilcoxon(scores: pd.DataFrame, reference: str = "dwp") -> pd.DataFrame:
-    """Test ``reference`` against each other method, per n_train, over subjects; columns ``WILCOXON_COLUMNS``.
-
-    The DSC of a subject is averaged over classes and seeds, then over the splits in which both methods were
-    tested on it. The test is Wilcoxon's signed-rank test, two-sided; ``mean_difference`` is reference −
-    method; ``p_holm`` is adjusted (Holm 1979) for the comparisons made at that n_train. If no subject
-    differs, p is 1. The table is empty when ``reference`` has no scores.
-    """
-    per_split = scores.groupby(["n_train", "method", "subject", "split"])["dsc"].mean()
-    rows: list[dict[str, object]] = []
-    for n_train in sorted(set(scores["n_train"])):
-        methods = per_split[n_train].unstack("method")
-        if reference not in methods:
-            continue
-        tests = []
-        for method in ordered_methods(scores["method"]):
-            if method == reference or method not in methods:
-                continue
-            # Both orders of subtraction and averaging agree, because only shared splits are left.
-            differences = (methods[reference] - methods[method]).dropna().groupby("subject").mean()
-            statistic, p_value = _signed_rank(differences.to_numpy())
-            tests.append(
-                {
-                    "n_train": n_train,
-                    "method": method,
-                    "reference": reference,
-                    "n_subjects": len(differences),
-                    "mean_difference": differences.mean(),
-                    "statistic": statistic,
-                    "p_value": p_value,
-                }
-            )
-        adjusted = holm([float(test["p_value"]) for test in tests])
-        rows += [{**test, "p_holm": p} for test, p in zip(tests, adjusted, strict=True)]
-    return pd.DataFrame(rows, columns=WILCOXON_COLUMNS)
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Adjust p-values for their number by Holm's step-down method (Scand. J. Statist. 6, 1979).
-
-    >>> holm([0.04, 0.01, 0.03])
-    [0.06, 0.03, 0.06]
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
-    return adjusted.tolist()
-
-
 def subject_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the mean DSC of each subject, worst first: a column per method, then ``mean`` over the methods.
 
@@ -176,23 +114,22 @@ def empty_predictions(scores: pd.DataFrame) -> pd.DataFrame:
     return _methods_across(table, "cell").fillna("–")
 
 
-def timing_table(timings: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean training time of a cell in seconds: a row per n_train, a column per method.
+def cost_table(timings: pd.DataFrame) -> pd.DataFrame:
+    """Return what a cell costs, a row per n_train and method: the means over its cells.
 
-    ``timings`` has a row per cell with the columns method, n_train and train_seconds.
+    ``timings`` has a row per cell with the columns method, n_train, train_seconds (s) and peak_memory_mb (MiB).
+    The columns are n_train, method, n_cells, train_seconds and peak_memory_mb.
     """
-    means = timings.groupby(["method", "n_train"], sort=False)["train_seconds"].mean().reset_index()
-    means["cell"] = [f"{seconds:,.0f}" for seconds in means["train_seconds"]]
-    return _methods_across(means, "cell").fillna("–")
+    ordered = pd.Categorical(timings["method"], ordered_methods(timings["method"]))
+    groups = timings.assign(method=ordered).groupby(["n_train", "method"], observed=True)
+    means = groups.agg(
+        n_cells=("train_seconds", "size"),
+        train_seconds=("train_seconds", "mean"),
+        peak_memory_mb=("peak_memory_mb", "mean"),
+    )
+    return means.reset_index().astype({"method": str})
 
 
 def _methods_across(table: pd.DataFrame, values: str) -> pd.DataFrame:
     pivoted = table.pivot(index="n_train", columns="method", values=values).sort_index()
     return pivoted[ordered_methods(table["method"])].rename_axis(columns=None)
-
-
-def _signed_rank(differences: np.ndarray) -> tuple[float, float]:
-    if not np.any(differences):
-        return 0.0, 1.0
-    result = wilcoxon(differences, alternative="two-sided")
-    return float(result.statistic), float(result.pvalue)
