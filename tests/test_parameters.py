@@ -50,12 +50,14 @@ def test_what_can_only_fail_after_hours_is_refused_at_once():
         plan(methods={**METHODS, "ri": {"start": "he", "trained_layers": ["down9"]}})
     with pytest.raises(ValueError, match=r"grid.methods names pr.*ri, dwp"):
         plan(grid={"methods": ["pr"]})
-    assert plan(source_training={"n_networks": 1}, grid={"methods": ["ri"], "prior": "received"}).grid.n_test == 50
+    assert plan(source_training={"n_networks": 1}, prior="priors/colleague.safetensors").receives_prior
+    with pytest.raises(ValueError, match=r"prior is 'learned'.*learnt or to the path of a prior file"):
+        plan(prior="learned")
 
 
-def test_only_methods_that_take_something_from_the_source_need_a_prior():
-    assert plan().needs_prior
-    assert not plan(grid={"methods": ["ri"]}).needs_prior
+def test_only_methods_that_take_something_from_the_source_need_a_source():
+    assert plan().needs_source
+    assert not plan(grid={"methods": ["ri"]}).needs_source
 
 
 def test_a_cosine_needs_its_length():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dwp_kedro.tracking.checkpoint_hook import CheckpointHook
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
 from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
 from dwp_kedro.tracking.summary_hook import SummaryHook
@@ -10,6 +11,7 @@ from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
 
 __all__ = [
     "HOOKS",
+    "CheckpointHook",
     "MissingUpstreamError",
     "MlflowHook",
     "StaleSummaryHook",
@@ -18,4 +20,4 @@ __all__ = [
     "UpstreamHook",
 ]
 
-HOOKS = (MlflowHook(), SummaryHook(), TerminalHook(), UpstreamHook(), StaleSummaryHook())
+HOOKS = (MlflowHook(), SummaryHook(), TerminalHook(), UpstreamHook(), StaleSummaryHook(), CheckpointHook())

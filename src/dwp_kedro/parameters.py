@@ -147,7 +147,9 @@ class ComputeParameters(Parameters):
     """Where and how training runs."""
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        default="auto", description="auto: bf16-mixed where the hardware computes in bfloat16, else 32-true."
+    )
     state_folder: Path = Field(description="Where unfinished trainings keep their last state.")
     state_every_seconds: Annotated[float, Field(ge=0)] = Field(
         default=60.0, description="Least time between two saved states of a training, s."
@@ -185,6 +187,39 @@ class NetworkParameters(Parameters):
     channels: tuple[int, int, int, int] = (16, 32, 32, 64)
 
 
+class AugmentationParameters(Parameters):
+    """Random changes of the training volumes, drawn anew at each step; the same for every method."""
+
+    flip: Annotated[float, Field(ge=0, le=1)] = Field(default=0.5, description="Chance of a mirror per axis.")
+    affine: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="Chance of a rotation, scaling and shift together."
+    )
+    rotation: Annotated[float, Field(ge=0, le=180)] = Field(
+        default=15.0, description="Largest angle about each axis, degrees."
+    )
+    scaling: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.15, description="Largest relative change of size per axis."
+    )
+    shift: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.05, description="Largest shift per axis, as a share of the side."
+    )
+    intensity: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="Chance of an intensity shift and scale."
+    )
+    intensity_shift: Annotated[float, Field(ge=0)] = Field(
+        default=0.2, description="Largest shift, in standard deviations of the foreground."
+    )
+    intensity_scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.2, description="Largest relative change of contrast."
+    )
+    gamma: Annotated[float, Field(ge=0, le=1)] = Field(default=0.3, description="Chance of a gamma curve.")
+    gamma_range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.7, 1.5)
+    noise: Annotated[float, Field(ge=0, le=1)] = Field(default=0.3, description="Chance of Gaussian noise.")
+    noise_sigma: Annotated[float, Field(ge=0)] = Field(
+        default=0.15, description="Largest standard deviation of the noise, in those of the foreground."
+    )
+
+
 class SegmentationTraining(Parameters):
     """What source and target training share."""
 
@@ -193,6 +228,26 @@ class SegmentationTraining(Parameters):
         default=0.99, description="Loss = dice_weight·(1 − soft Dice) + (1 − dice_weight)·cross-entropy."
     )
     schedule: ScheduleParameters = ScheduleParameters()
+    augmentation: AugmentationParameters | None = Field(default=None, description="null: none.")
+
+
+class SnapshotParameters(Parameters):
+    """Snapshots along further training of a network on the whole source set (SWAG, Maddox et al. 2019)."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="Constant.")
+    n_snapshots: Annotated[int, Field(ge=2)] = 20
+    every_steps: Annotated[int, Field(ge=1)] = Field(default=10, description="Steps from one to the next.")
+    rank: Annotated[int, Field(ge=2)] = Field(
+        default=10, description="Of the covariance's low-rank part: the last so many deviations are kept."
+    )
+
+    @model_validator(mode="after")
+    def _deviations_are_snapshots(self) -> SnapshotParameters:
+        if self.rank > self.n_snapshots:
+            raise ValueError(
+                f"rank: {self.rank} deviations need as many snapshots; n_snapshots is {self.n_snapshots}"
+            )
+        return self
 
 
 class SourceTrainingParameters(SegmentationTraining):
@@ -206,6 +261,14 @@ class SourceTrainingParameters(SegmentationTraining):
     restart: ScheduleParameters | None = Field(
         default=ScheduleParameters(),
         description="Cyclical restart: each network converges again, which doubles their number; null: none.",
+    )
+    n_whole: Annotated[int, Field(ge=1)] = Field(
+        default=1,
+        description="Networks on the whole source set. Draw d of the training volumes starts from number d, "
+        "modulo their number.",
+    )
+    snapshots: SnapshotParameters | None = Field(
+        default=None, description="For the prior source_posterior; null: none are taken."
     )
 
 
@@ -231,17 +294,79 @@ class PriorLearningParameters(Parameters):
     carry_source_network: bool = Field(
         default=True, description="The prior file carries one network trained on the whole source set."
     )
+    further_sources: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]] = Field(
+        default=[],
+        description="Folders of received_kernels/ in data_root, whose kernels the prior is learnt from too.",
+    )
+
+    @model_validator(mode="after")
+    def _sources_are_different(self) -> PriorLearningParameters:
+        if len(set(self.further_sources)) < len(self.further_sources):
+            raise ValueError(f"further_sources: {self.further_sources} names a source twice")
+        return self
+
+
+class ExportPriorParameters(Parameters):
+    """What goes into a prior file that is handed over."""
+
+    source_network: bool = Field(
+        default=False,
+        description="Carry the source network and its posterior along; see docs/priors.md for what they reveal.",
+    )
 
 
 MethodName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class MethodParameters(Parameters):
-    """Where the weights start, which prior acts on them, which layers train."""
+PriorName = Literal["deep_weight_prior", "scale_mixture", "gaussian", "standard_normal", "source_posterior"]
 
+
+class TrainingOverrides(Parameters):
+    """What a method may set otherwise than the block `target_training` does; null: as there.
+
+    Data, schedule, augmentation and stopping are the same for all methods, so they are not among these.
+    """
+
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    warm_up_steps: Annotated[int, Field(ge=0)] | None = None
+    estimator: Literal["weight_samples", "local_reparameterisation"] | None = None
+    initial_sigma: Annotated[float, Field(gt=0)] | None = None
+    kernel_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    train_encoder: bool | None = None
+    source_scale: Annotated[float, Field(gt=0)] | None = None
+
+
+class MethodParameters(Parameters):
+    """Which network, where its weights start, which prior acts on them, which layers train."""
+
+    network: Literal["unet", "dynunet"] = Field(
+        default="unet", description="dynunet: MONAI's network of about the same size, as a stock rival."
+    )
     start: Literal["he", "prior", "source"]
-    prior: Literal["none", "deep_weight_prior"] = "none"
+    prior: Literal["none"] | PriorName | Annotated[list[PriorName], Field(min_length=2)] = Field(
+        default="none",
+        description="none: a plain network. One prior, or several as an unnormalised product: a posterior.",
+    )
     trained_layers: list[str] | None = Field(default=None, description="Top-level layers; null: all.")
+    components: Annotated[int, Field(ge=1)] = Field(
+        default=1,
+        description="Networks trained side by side on the same batches, each from its own start, whose "
+        "probabilities are averaged: a mixture posterior, or without a prior an ensemble.",
+    )
+    target_training: TrainingOverrides = TrainingOverrides()
+
+    @property
+    def priors(self) -> tuple[PriorName, ...]:
+        """The acting priors; empty for a plain network."""
+        if self.prior == "none":
+            return ()
+        return (self.prior,) if isinstance(self.prior, str) else tuple(self.prior)
+
+    @model_validator(mode="after")
+    def _rivals_start_from_scratch(self) -> MethodParameters:
+        if self.network != "unet" and (self.start != "he" or self.priors):
+            raise ValueError("network: only the U-Net has source networks and priors; others need start: he")
+        return self
 
 
 _RESERVED_METHODS = ("summary", "data_processing", "source_training", "prior_learning", "target_evaluation")
@@ -253,26 +378,58 @@ class GridParameters(Parameters):
     methods: Annotated[list[MethodName], Field(min_length=1)] = Field(
         default=["ri", "pr", "prf", "dwp"], description="Names of records in the block `methods`."
     )
-    prior: Literal["learnt", "received"] = Field(
-        default="learnt",
-        description="Where the prior comes from: prior_learning, or the file `received_prior` of globals.yml.",
-    )
     n_train: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [5, 10, 15, 20]
-    n_splits: Annotated[int, Field(ge=1)] = 3
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
-    n_test: Annotated[int, Field(ge=1)] = 50
-    test_set: Literal["per_split", "fixed"] = Field(
-        default="per_split", description="A new test set in every split (the paper), or one for all splits."
+    n_splits: Annotated[int, Field(ge=1)] | dict[int, Annotated[int, Field(ge=1)]] = Field(
+        default=3, description="Draws of the training volumes: one number, or one by train size."
+    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | Literal["per_split"] = Field(
+        default=[0], description="Every split with each of these seeds, or split d with seed d alone (per_split)."
+    )
+    n_test: Annotated[int, Field(ge=1)] = Field(default=50, description="Unless test_set names the subjects.")
+    test_set: Literal["per_split", "fixed"] | Annotated[list[str], Field(min_length=1)] = Field(
+        default="per_split",
+        description="New in every split (the paper), one for all splits (fixed), or its subjects by name.",
     )
     set_aside: list[str] = Field(default=[], description="Subjects for choosing recipes: never train or test.")
+    scored_on: Literal["test", "set_aside"] = Field(
+        default="test", description="set_aside: score on the subjects for choosing recipes, not on the test set."
+    )
     split_seed: Annotated[int, Field(ge=0)] = 0
+    reference: MethodName | None = Field(
+        default=None,
+        description="Method that the others are compared with; null: dwp if it is there, else the last.",
+    )
+
+    @property
+    def reference_method(self) -> str:
+        """The method that the others are compared with."""
+        return self.reference or ("dwp" if "dwp" in self.methods else self.methods[-1])
+
+    def splits_of(self, n_train: int) -> int:
+        """Return the number of draws of ``n_train`` training volumes."""
+        return self.n_splits if isinstance(self.n_splits, int) else self.n_splits[n_train]
+
+    def seeds_of(self, split: int) -> list[int]:
+        """Return the seeds that a split is trained with."""
+        return [split] if self.seeds == "per_split" else list(self.seeds)
+
+    @property
+    def most_splits(self) -> int:
+        """The largest number of draws at any train size."""
+        return max(self.splits_of(n_train) for n_train in self.n_train)
 
     @model_validator(mode="after")
     def _values_make_cells_of_their_own(self) -> GridParameters:
         for name in ("methods", "n_train", "seeds"):
             values = getattr(self, name)
-            if len(set(values)) < len(values):
+            if not isinstance(values, str) and len(set(values)) < len(values):
                 raise ValueError(f"{name}: {values} names a value twice")
+        if isinstance(self.n_splits, dict) and set(self.n_splits) != set(self.n_train):
+            raise ValueError(f"n_splits: needs one number for each of n_train {self.n_train}")
+        if self.scored_on == "set_aside" and not self.set_aside:
+            raise ValueError("scored_on: set_aside names no subject")
+        if self.reference is not None and self.reference not in self.methods:
+            raise ValueError(f"reference: {self.reference} is not among the methods {', '.join(self.methods)}")
         # A method's name is a tag too, beside those that select nodes in other ways.
         taken = [m for m in self.methods if m in _RESERVED_METHODS or re.fullmatch(r"(n|split|seed)\d+", m)]
         if taken:
@@ -298,6 +455,13 @@ class TargetTrainingParameters(SegmentationTraining):
         default=0.05, description="Share of each group's kernels whose cross-entropy is sampled in a step."
     )
     train_encoder: bool = Field(default=True, description="Train the kernel VAEs' encoders along (Algorithm 1).")
+    source_scale: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="The source posterior's covariance is multiplied by it."
+    )
+
+    def overridden(self, overrides: TrainingOverrides) -> TargetTrainingParameters:
+        """Return these parameters with a method's own in their place."""
+        return self.model_copy(update=overrides.model_dump(exclude_none=True))
 
 
 class PredictionParameters(Parameters):
@@ -306,3 +470,40 @@ class PredictionParameters(Parameters):
     n_samples: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Weight samples averaged; 0: one pass at the posterior mean."
     )
+
+
+# --- new scans ---------------------------------------------------------------------------------------------
+
+
+class InputParameters(Parameters):
+    """What a cell's networks take, as its checkpoint says: all that a new scan must go through."""
+
+    channels: Annotated[int, Field(ge=1)]
+    class_names: Annotated[list[str], Field(min_length=1)] = Field(
+        description="Foreground classes, in the order of their label values 1, 2, …."
+    )
+    spacing: Literal["header", "unknown"] | Spacing
+    preprocessing: PreprocessingParameters
+
+
+class PostprocessingParameters(Parameters):
+    """What is done to the masks of new scans, class by class, in this order; nothing by default."""
+
+    fill_holes: bool = Field(default=False, description="Background that a class encloses becomes that class.")
+    largest_component: bool = Field(default=False, description="Keep only the largest component.")
+    min_volume: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Take out smaller components, ml; voxels where the checkpoint declares the spacing unknown.",
+    )
+
+
+class NewScansParameters(Parameters):
+    """Prediction of scans that no cell has seen."""
+
+    n_samples: Annotated[int, Field(ge=0)] = Field(
+        default=8,
+        description="Weight samples averaged per Bayesian network; 0: one pass at the posterior mean, which is as "
+        "fast as a plain network's and gives no uncertainty either.",
+    )
+    pictures: bool = Field(default=False, description="Write a picture of every scan with its mask outlined.")
+    postprocessing: PostprocessingParameters = PostprocessingParameters()

@@ -5,6 +5,8 @@ import warnings
 
 from dwp_kedro.hooks import HOOKS as _HOOKS
 from dwp_kedro.pipelines.plan import PlanHook, project_path
+from dwp_kedro.pipelines.prior_learning.kernel_check import KernelFitHook
+from dwp_kedro.pipelines.target_evaluation.prior_check import PriorFitHook
 
 # Nodes over several namespaces name their datasets in full. Kedro warns of that at every command.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'", category=UserWarning)
@@ -15,7 +17,7 @@ def _environment_variable(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
-HOOKS = (PlanHook(), *_HOOKS)
+HOOKS = (PlanHook(), PriorFitHook(), KernelFitHook(), *_HOOKS)
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

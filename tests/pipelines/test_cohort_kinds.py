@@ -36,7 +36,8 @@ from dwp_kedro.pipelines.data_processing.nodes import (
 )
 from dwp_kedro.pipelines.prior_learning.nodes import assemble_prior, collect_group, learn_group
 from dwp_kedro.pipelines.source_training.nodes import train_bootstrap_network
-from dwp_kedro.pipelines.target_evaluation.cell import Cell, predict_cell, score_predictions, train_cell
+from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
+from dwp_kedro.pipelines.target_evaluation.scoring import predict_cell, score_predictions
 
 SUBJECTS = [f"case_{index}" for index in range(5)]
 SHAPE, AFFINE = (14, 12, 10), np.diag([-2.0, -2.0, 3.0, 1.0])  # LPS, as scanners write it
@@ -119,7 +120,7 @@ def transfer(cohort: CohortParameters, state_folder: Path) -> Transfer:
     n_channels, n_classes = int(subjects["channels"].iloc[0]), len(cohort.class_names)
     unet = UNet3D(n_channels, n_classes + 1, network.channels)
     groups = {
-        group.name: learn_group(collect_group(group, **networks), learning, training, compute, group=group)[0]
+        group.name: learn_group(collect_group(group, **networks), learning, compute, group=group)[0]
         for group in kernel_groups(unet, n_channels)
     }
     prior = assemble_prior(cohort, subjects, training, learning, network, **groups)
@@ -136,9 +137,11 @@ def transfer(cohort: CohortParameters, state_folder: Path) -> Transfer:
         cell=CELL,
         prior=prior,
     )
-    predictions, own_grid_predictions, predicted = predict_cell(
-        checkpoint, volumes, splits, manifest, cohort, PredictionParameters(n_samples=2), compute, cell=CELL
+    predictions, own_grid_predictions, uncertainty, predicted = predict_cell(
+        checkpoint, volumes, splits, manifest, cohort, GRID, PredictionParameters(n_samples=2), compute, cell=CELL
     )
+    assert set(uncertainty["subject"]) == set(predicted["subject"])
+    assert uncertainty["auroc_mutual_information"].notna().any()
     scores, _ = score_predictions(
         lazily(predictions),
         lazily(own_grid_predictions),

@@ -149,7 +149,7 @@ def test_summary_tables_are_means_and_deviations_over_splits(
 
 
 def test_paired_tests_compare_dwp_with_each_other_method(reporting: Path, scores: pd.DataFrame):
-    table = pd.read_csv(reporting / "wilcoxon.csv").set_index(["n_train", "method"])
+    table = pd.read_csv(reporting / "comparison.csv").set_index(["n_train", "method"])
     assert sorted(table.index) == sorted((n_train, method) for n_train in SIZES for method in METHODS[:3])
     for (n_train, method), row in table.iterrows():
         of_size = scores[scores["n_train"] == n_train]

@@ -9,16 +9,19 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
 
+from dwp_kedro.parameters import GridParameters
 from dwp_kedro.pipeline_registry import register_pipelines
 from dwp_kedro.pipelines.plan import Plan, PlanHook
+from dwp_kedro.pipelines.target_evaluation.pipeline import grid_cells
 
 REPOSITORY = Path(__file__).parents[2]
-METHODS = ["ri", "pr", "prf", "dwp"]
+METHODS = ["ri", "pr", "prf", "dwp", "dwp_sp", "monai"]
 CELLS = [f"n{n_train}_split{split}_seed0" for n_train in (2, 3) for split in (0, 1)]
 RECORDS = {
     "ri": {"start": "he"},
     "pr": {"start": "source"},
     "dwp": {"start": "prior", "prior": "deep_weight_prior"},
+    "mix": {"start": "source", "prior": ["deep_weight_prior", "source_posterior"], "components": 2},
 }
 
 
@@ -31,7 +34,7 @@ def build(methods: list[str], *, carry: bool = True, **grid: Any) -> dict[str, P
         {
             "grid": {"methods": methods, **grid},
             "methods": RECORDS,
-            "source_training": {"n_networks": 2, "restart": None},
+            "source_training": {"n_networks": 2, "restart": None, "n_whole": 2, "snapshots": {}},
             "prior_learning": {"carry_source_network": carry},
         }
     )
@@ -41,7 +44,7 @@ def build(methods: list[str], *, carry: bool = True, **grid: Any) -> dict[str, P
 def test_four_pipelines_and_their_sum():
     registry = register_pipelines()
     four = ["data_processing", "source_training", "prior_learning", "target_evaluation"]
-    assert list(registry) == [*four, "__default__"]
+    assert list(registry) == [*four, "prediction", "export_prior", "export_kernels", "__default__"]
     assert names_of(registry["__default__"]) == set.union(*(names_of(registry[name]) for name in four))
     assert sum(len(registry[name].nodes) for name in four) == len(registry["__default__"].nodes)
     assert not any(name for name in registry["__default__"].inputs() if not name.startswith("params:")), (
@@ -64,6 +67,7 @@ def test_the_names_of_all_nodes(open_project: Any):
         },
         "source_training": {
             *(f"source_training.{network}.train" for network in networks),
+            "source_training.whole_0_source_posterior.take_snapshots",
             "source_training.summarise",
         },
         "prior_learning": {
@@ -88,6 +92,8 @@ def test_the_names_of_all_nodes(open_project: Any):
                     "collect_scores",
                     "collect_timings",
                     "summarise",
+                    "collect_uncertainty",
+                    "summarise_uncertainty",
                     "draw_scores",
                     "draw_curves",
                     "draw_segmentations",
@@ -104,10 +110,10 @@ def test_the_names_of_all_nodes(open_project: Any):
     [
         ("dwp", ".dwp.", 12),
         ("pr", ".pr.", 12),
-        ("n2", ".n2_", 24),
-        ("n3", ".n3_", 24),
-        ("split0", "_split0_", 24),
-        ("seed0", "_seed0.", 48),
+        ("n2", ".n2_", 36),
+        ("n3", ".n3_", 36),
+        ("split0", "_split0_", 36),
+        ("seed0", "_seed0.", 72),
     ],
 )
 def test_a_tag_selects_its_cells_and_nothing_else(open_project: Any, tag: str, pattern: str, count: int):
@@ -125,9 +131,9 @@ def test_stages_tag_what_gets_a_run_of_its_own(open_project: Any):
         for stage in ("source_network", "kernel_vae", "grid_cell")
     }
     assert {stage: len(found) for stage, found in namespaces.items()} == {
-        "source_network": 5,
+        "source_network": 6,
         "kernel_vae": 7,
-        "grid_cell": 16,
+        "grid_cell": 24,
     }
 
 
@@ -145,29 +151,36 @@ def upstream_of(evaluation: Pipeline, cell: str) -> set[str]:
 
 
 def test_a_cell_depends_on_what_its_method_starts_from_and_no_more():
-    evaluation = build(["ri", "pr", "dwp"], seeds=[0, 7], n_train=[2])["target_evaluation"]
+    evaluation = build(["ri", "pr", "dwp"], seeds=[0, 7], n_train=[2], n_splits=3)["target_evaluation"]
     assert upstream_of(evaluation, "ri.n2_split0_seed7") == set()
-    assert upstream_of(evaluation, "pr.n2_split0_seed0") == {"source_training.whole_0.checkpoint"}
-    assert upstream_of(evaluation, "pr.n2_split0_seed7") == {"source_training.whole_7.checkpoint"}
+    assert upstream_of(evaluation, "pr.n2_split0_seed7") == {"source_training.whole_0.checkpoint"}
+    assert upstream_of(evaluation, "pr.n2_split1_seed7") == {"source_training.whole_1.checkpoint"}
+    assert upstream_of(evaluation, "pr.n2_split2_seed0") == {"source_training.whole_0.checkpoint"}
     assert upstream_of(evaluation, "dwp.n2_split0_seed7") == {"prior_learning.prior"}
 
 
-def test_whole_networks_are_trained_only_where_something_starts_from_them():
-    def whole(pipelines: dict[str, Pipeline]) -> set[str]:
-        return {name for name in names_of(pipelines["source_training"]) if ".whole_" in name}
+def test_the_components_of_a_method_start_from_source_networks_of_their_own():
+    evaluation = build(["mix"], n_train=[2], n_splits=2)["target_evaluation"]
+    assert upstream_of(evaluation, "mix.n2_split1_seed0") == {
+        f"source_training.whole_{k}.{part}" for k in (0, 1) for part in ("checkpoint", "source_posterior")
+    } | {"prior_learning.prior"}
 
-    assert whole(build(["ri", "pr"], seeds=[3, 4])) == {
-        "source_training.whole_3.train",
-        "source_training.whole_4.train",
-    }
-    assert whole(build(["ri", "dwp"], seeds=[3, 4])) == {"source_training.whole_3.train"}
-    assert whole(build(["ri", "dwp"], seeds=[3, 4], carry=False)) == set()
+
+def test_draws_may_differ_in_number_and_have_seeds_of_their_own():
+    grid = GridParameters(methods=["ri"], n_train=[2, 4], n_splits={2: 3, 4: 1}, seeds="per_split", n_test=1)
+    assert [cell.name for cell in grid_cells(grid)] == [
+        "ri.n2_split0_seed0",
+        "ri.n2_split1_seed1",
+        "ri.n2_split2_seed2",
+        "ri.n4_split0_seed0",
+    ]
 
 
 def test_the_prior_learns_from_the_bootstrap_networks_and_carries_a_whole_one():
     learning = build(["ri", "dwp"])["prior_learning"]
     checkpoints = {f"source_training.{name}.checkpoint" for name in ("network_0", "network_1", "whole_0")}
-    assert {name for name in learning.inputs() if name.startswith("source_training.")} == checkpoints
+    taken = {name for name in learning.inputs() if name.startswith("source_training.")}
+    assert taken == checkpoints | {"source_training.whole_0.source_posterior"}
     collecting = learning.only_nodes_with_namespaces(["prior_learning.group_1"])
     assert "source_training.whole_0.checkpoint" not in collecting.inputs()
 
@@ -178,7 +191,7 @@ def test_the_grid_is_that_of_the_environment(open_project: Any):
         open_project(REPOSITORY, env)
         counts[env] = len(pipelines["__default__"].only_nodes_with_tags("stage.grid_cell").nodes)
     # methods × train sizes × splits × (train, predict, score)
-    assert counts == {"ms_to_brats18": 4 * 4 * 3 * 3, "test": 4 * 2 * 2 * 3}
+    assert counts == {"ms_to_brats18": 4 * 4 * 3 * 3, "test": 6 * 2 * 2 * 3}
 
 
 def test_without_a_session_the_environment_variable_decides(monkeypatch: pytest.MonkeyPatch):

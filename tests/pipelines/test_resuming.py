@@ -18,7 +18,7 @@ SUMMARIES = {
     "summary_dsc.csv",
     "summary_iou.csv",
     "summary_hd95.csv",
-    "wilcoxon.csv",
+    "comparison.csv",
     "metrics.json",
     "train_size.json",
     "distribution.json",

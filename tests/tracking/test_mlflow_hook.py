@@ -50,8 +50,8 @@ def runs_of(client: MlflowClient, environment: str) -> tuple[list[Run], dict[str
     return parents, {run.info.run_name: run for run in runs if run not in parents}
 
 
-def cell_name(method: str, n_train: int = 5) -> str:
-    return f"target_evaluation.{method}.n{n_train}_split0_seed0"
+def cell_name(method: str, n_train: int = 5, split: int = 0) -> str:
+    return f"target_evaluation.{method}.n{n_train}_split{split}_seed0"
 
 
 def make_train(method: str, meet: Callable[[], Any] = lambda: None) -> Callable[..., dict[str, Any]]:
@@ -74,14 +74,14 @@ def fail(checkpoint: dict[str, Any]) -> dict[str, Any]:
     raise RuntimeError("out of memory")
 
 
-def cell(method: str, n_train: int = 5, train: Any = None, score: Any = score) -> Pipeline:
+def cell(method: str, n_train: int = 5, train: Any = None, score: Any = score, split: int = 0) -> Pipeline:
     nodes = [
         node(train or make_train(method), "params:training", "checkpoint", name="train"),
         node(score, "checkpoint", "metrics", name="score"),
     ]
     return pipeline(
         nodes,
-        namespace=cell_name(method, n_train),
+        namespace=cell_name(method, n_train, split),
         parameters={"params:training": "params:target_evaluation.training"},
         tags=["stage.grid_cell"],
     )
@@ -301,6 +301,26 @@ def test_resuming_records_what_still_runs_and_compares_all(
     printed = capsys.readouterr().out
     assert first_dwp.info.run_id in printed
     assert new[0].info.run_id in printed
+
+
+def test_several_draws_are_compared_as_averages_by_method(
+    project: Path, client: MlflowClient, run_pipeline: Any, capsys: pytest.CaptureFixture[str]
+):
+    pairs = [(method, split) for method in METHODS for split in (0, 1)]
+    whole = grid(
+        *(cell(method, split=split) for method, split in pairs),
+        cell("ri", 10),
+        names=[cell_name(method, split=split) for method, split in pairs],
+    )
+    run_pipeline(whole, make_catalog(project / "draws"), (MlflowHook(),), project, "draws")
+    experiment = client.get_experiment_by_name("dwp-kedro/draws")
+    assert (
+        "Which method wins at n = 5?  http://127.0.0.1:5000/#/experiments/"
+        f"{experiment.experiment_id}/runs?viewStateShareKey=n5\n"
+    ) in capsys.readouterr().out
+    view = json.loads(experiment.tags["mlflow.sharedViewState.n5"])
+    shown = client.search_runs([experiment.experiment_id], view["searchFilter"])
+    assert {run.info.run_name for run in shown} == {f"{method}.n5_split{split}_seed0" for method, split in pairs}
 
 
 def test_interrupted_run_is_killed(project: Path, client: MlflowClient, run_pipeline: Any):

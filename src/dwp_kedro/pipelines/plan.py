@@ -26,6 +26,7 @@ from dwp_kedro.parameters import (
 )
 
 _PROJECT = Path(__file__).parents[3]
+_LEARNT = "learnt"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Plan:
     methods: dict[str, MethodParameters]
     source_training: SourceTrainingParameters
     prior_learning: PriorLearningParameters
+    prior: str = _LEARNT
+    """``learnt``, or the path of a colleague's prior file."""
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Plan:
@@ -61,16 +64,51 @@ class Plan:
             methods,
             SourceTrainingParameters.model_validate(parameters["source_training"]),
             PriorLearningParameters.model_validate(parameters["prior_learning"]),
+            parameters.get("prior", _LEARNT),
         )
 
     @property
-    def needs_prior(self) -> bool:
+    def receives_prior(self) -> bool:
+        """Whether the prior is a colleague's file, and there is no source cohort here."""
+        return self.prior != _LEARNT
+
+    @property
+    def prior_dataset(self) -> str:
+        """Name of the dataset that the prior is read from."""
+        return "received_prior" if self.receives_prior else "prior_learning.prior"
+
+    @property
+    def needs_source(self) -> bool:
         """Whether any method takes anything from the source."""
-        return any(m.start != "he" or m.prior != "none" for m in self.methods.values())
+        return any(m.start != "he" or m.priors for m in self.methods.values())
+
+    @property
+    def needs_source_networks(self) -> bool:
+        """Whether any method takes a source network or its posterior."""
+        return any(m.start == "source" or "source_posterior" in m.priors for m in self.methods.values())
+
+    def source_networks(self, split: int, components: int) -> list[str]:
+        """Names of the source networks that a draw of the training volumes starts from, one per component."""
+        return [f"whole_{(split + k) % self.source_training.n_whole}" for k in range(components)]
 
     def __post_init__(self) -> None:
+        if self.receives_prior and not str(self.prior).endswith(".safetensors"):
+            raise ValueError(
+                f"prior is {self.prior!r}: set it, in globals.yml or by --params prior=..., to learnt or to the "
+                "path of a prior file, which ends in .safetensors"
+            )
+        for name, method in self.methods.items():
+            if (
+                "source_posterior" in method.priors
+                and not self.receives_prior
+                and self.source_training.snapshots is None
+            ):
+                raise ValueError(
+                    f"methods.{name}.prior is source_posterior, which is made from snapshots of a source network: "
+                    "set source_training.snapshots"
+                )
         n_networks, heldout = self.source_training.n_networks, self.prior_learning.heldout_networks
-        if self.grid.prior == "learnt" and n_networks <= heldout:
+        if not self.receives_prior and n_networks <= heldout:
             raise ValueError(
                 f"source_training.n_networks is {n_networks} and prior_learning.heldout_networks {heldout}: "
                 "no network is left to learn a prior from; raise the first or lower the second"

@@ -15,7 +15,7 @@ from kedro.pipeline.node import Node
 
 from dwp_kedro import progress
 from dwp_kedro.tracking.command import run_command
-from dwp_kedro.tracking.comparison import closing_lines
+from dwp_kedro.tracking.comparison import COMPARED_BY, closing_lines, grouped_view
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.pipeline_run import PipelineRun
 
@@ -105,7 +105,12 @@ class MlflowHook:
         self._end("FINISHED")
         if run is None or store is None:
             return
-        n_train, run_ids = run.smallest_cells()
+        n_train, run_ids, methods = run.smallest_cells()
+        view = f"n{n_train}" if len(run_ids) > len(methods) else None
+        if view is not None:
+            for run_id in run_ids:
+                store.set_tag(run_id, COMPARED_BY, run.parent)
+            store.share_view(view, grouped_view(run.parent, methods))
         lines = closing_lines(
             tracking_uri=store.uri,
             experiment_id=store.experiment_id,
@@ -113,6 +118,7 @@ class MlflowHook:
             environment=run_params["env"],
             n_train=n_train,
             run_ids=run_ids,
+            view=view,
             report=run.local_path(_REPORT),
         )
         rich.get_console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

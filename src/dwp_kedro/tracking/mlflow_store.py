@@ -5,14 +5,17 @@ MLflow is imported on construction: it takes seconds, and most Kedro commands ne
 
 What goes to the experiment: parameters, metrics, load of the machine, tables (with the subjects' names), charts.
 Pictures and pages that show scans (contact sheets, segmentations, the report) go to a local experiment only,
-unless the parameter ``tracking.upload_pictures`` is true. Volumes and weights never do.
+unless the parameter ``tracking.upload_pictures`` is true. Volumes never do. Weights do where
+``tracking.log_models`` is true: each grid cell's as an MLflow model.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -22,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from dwp_kedro.tracking.comparison import SHARED_VIEW
 from dwp_kedro.tracking.curves import Point
 
 _METRICS_PER_BATCH = 1000  # MLflow's own limits.
@@ -51,6 +55,7 @@ class MlflowStore:
             _reach(self.uri)  # MLflow itself would try for minutes before it says so.
         # MLflow's makers need not hear of each use.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # It would write into our own bars.
         from mlflow import MlflowClient, entities
 
         for name in ("mlflow", "alembic"):
@@ -111,6 +116,26 @@ class MlflowStore:
         with self._lock:
             self._client.set_tag(run_id, key, value)
 
+    def tag(self, run_id: str, key: str) -> str | None:
+        """Return a tag of any run, or None if it has none of that key.
+
+        Raises:
+            TrackingError: if there is no such run.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id).data.tags.get(key)
+        except MlflowException as error:
+            raise TrackingError(
+                f"MLflow has no run {run_id} at {self.uri}; look its id up there, or set MLFLOW_TRACKING_URI"
+            ) from error
+
+    def share_view(self, name: str, state: Mapping[str, Any]) -> None:
+        """Let addresses that end in ``?viewStateShareKey=name`` show the experiment's runs in this state."""
+        with self._lock:
+            self._client.set_experiment_tag(self.experiment_id, f"{SHARED_VIEW}{name}", json.dumps(state))
+
     def log_json(self, run_id: str, content: dict[str, Any], file: str) -> None:
         """Store ``content`` as the artifact ``file``."""
         with self._lock:
@@ -121,6 +146,27 @@ class MlflowStore:
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         with self._lock:
             log(run_id, str(path), folder)
+
+    def log_model(
+        self, run_id: str, code: Path, checkpoint: Path, settings: dict[str, Any], requirements: list[str]
+    ) -> None:
+        """Store a checkpoint as the artifact folder ``model``, an MLflow model that runs the file ``code``.
+
+        A copy of the file is kept, not a pickled object. ``settings`` are what it runs with unless ``load_model``
+        is given others; ``requirements`` are pip's.
+        """
+        from mlflow import pyfunc
+
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "model"
+            pyfunc.save_model(
+                model,
+                python_model=str(code),
+                artifacts={"checkpoint": checkpoint.as_uri()},
+                pip_requirements=requirements,
+                model_config=settings,
+            )
+            self.log_path(run_id, model, "model")
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from pydantic import BaseModel
 
 from dwp_kedro.tracking.catalog import layer_of
 from dwp_kedro.tracking.curves import CurveListener, Point
@@ -28,11 +30,14 @@ from dwp_kedro.tracking.run_parameters import (
     stage_of,
 )
 
-_WEIGHTS = ("checkpoint", "prior")
+_WEIGHTS = ("checkpoint", "source_posterior", "prior")
 """Last parts of the names of datasets of which MLflow gets the place only."""
 
 _PICTURES = (".png", ".html")
 _UPLOAD_PICTURES = "tracking.upload_pictures"
+_LOG_MODELS = "tracking.log_models"
+_MODEL_LIBRARIES = ("dwp-kedro", "torch", "monai", "nibabel", "mlflow")
+_MODEL_CODE = Path(__file__).parents[1] / "pyfunc_model.py"
 
 
 @dataclass
@@ -110,6 +115,8 @@ class PipelineRun:
             self._log_final(run_id, value)
         if kind in _WEIGHTS:
             self._log_place(run_id, name, kind)
+        if kind == "checkpoint" and stage_of(node) == GRID_CELL and self._is_on(_LOG_MODELS):
+            self._log_model(run_id, name)
         if layer_of(self._catalog, name) == "reporting":
             self._log_file(run_id, name)
         if self._nodes.saved(node, name):
@@ -144,23 +151,25 @@ class PipelineRun:
             self._store.set_tag(self.parent, "stopped", "by the user or the system; resume it")
         self._store.end_run(self.parent, "FINISHED" if status == "FINISHED" else "FAILED")
 
-    def smallest_cells(self) -> tuple[int | None, list[str]]:
-        """Return the smallest train size in the pipeline's grid, and its cells' latest finished runs.
+    def smallest_cells(self) -> tuple[int | None, list[str], set[str]]:
+        """Return the smallest train size in the pipeline's grid, its cells' latest finished runs, and methods.
 
         Cells that an earlier run finished count too: a resumed run does not repeat them.
         """
-        sizes = {
-            child: identity(child, self._environment, {})["n_train"]
+        cells = {
+            child: identity(child, self._environment, {})
             for child, nodes in self._staged.items()
             if any(stage_of(node) == GRID_CELL for node in nodes.values())
         }
-        numbers = {int(size) for size in sizes.values() if size.isdigit()}
+        numbers = {int(cell["n_train"]) for cell in cells.values() if cell["n_train"].isdigit()}
         if not numbers:
-            return None, []
+            return None, [], set()
         n_train = min(numbers)
-        names = {run_name(cell) for cell, size in sizes.items() if size == str(n_train)}
+        chosen = {child: cell for child, cell in cells.items() if cell["n_train"] == str(n_train)}
+        names = {run_name(child) for child in chosen}
         condition = f"tags.stage = '{GRID_CELL}' and params.n_train = '{n_train}'"
-        return n_train, self._store.latest_finished(names, condition)
+        methods = {cell["method"] for cell in chosen.values()}
+        return n_train, self._store.latest_finished(names, condition), methods
 
     def local_path(self, name: str) -> Path | None:
         """Return a dataset's path on this machine, or None if it has none or nothing is there."""
@@ -234,11 +243,21 @@ class PipelineRun:
         path = self.local_path(name)
         if path is None:
             return
-        if self._store.is_server and path.suffix in _PICTURES and not self._uploads_pictures():
+        if self._store.is_server and path.suffix in _PICTURES and not self._is_on(_UPLOAD_PICTURES):
             self._store.set_tag(run_id, "pictures", f"not uploaded: the parameter {_UPLOAD_PICTURES} is not true")
             return
         self._store.log_path(run_id, path, name.split(".", 1)[0])
 
-    def _uploads_pictures(self) -> bool:
-        name = f"params:{_UPLOAD_PICTURES}"
+    def _log_model(self, run_id: str, name: str) -> None:
+        path = self.local_path(name)
+        if path is not None:
+            requirements = [f"{library}=={version(library)}" for library in _MODEL_LIBRARIES]
+            given = self._load("params:new_scans")
+            settings = given.model_dump(mode="json") if isinstance(given, BaseModel) else given
+            # The machine that will use the model is another one, perhaps.
+            settings = {**settings, "device": "auto", "precision": "auto"}
+            self._store.log_model(run_id, _MODEL_CODE, path, settings, requirements)
+
+    def _is_on(self, parameter: str) -> bool:
+        name = f"params:{parameter}"
         return name in self._catalog and self._load(name) is True

@@ -20,8 +20,8 @@ _NAMESPACES = tuple(
     re.compile(pattern)
     for pattern in (
         r"target_evaluation\.(?P<method>\w+)\.n(?P<n_train>\d+)_split(?P<split>\d+)_seed(?P<seed>\d+)",
-        r"source_training\.network_(?P<network>\d+)(?P<restarted>_restarted)?",
-        r"source_training\.whole_(?P<seed>\d+)",
+        r"source_training\.network_(?P<bootstrap>\d+)(?P<restarted>_restarted)?",
+        r"source_training\.whole_(?P<network>\d+)(_source_posterior)?",
         r"prior_learning\.group_(?P<group>\d+)",
     )
 )
@@ -53,13 +53,14 @@ def identity(child: str, environment: str, parameters: Mapping[str, str]) -> dic
     ``parameters`` are those of :func:`node_parameters`: a bootstrap network's seed is ``source_training.seed``
     plus its number, before and after its restart.
 
-    >>> identity("source_training.whole_3", "base", {})["seed"]
+    >>> identity("source_training.whole_3_source_posterior", "base", {})["network"]
     '3'
     >>> identity("source_training.network_2_restarted", "base", {"source_training.seed": "10"})["seed"]
     '12'
     """
     found = next((match.groupdict() for pattern in _NAMESPACES if (match := pattern.fullmatch(child))), {})
-    if "network" in found:
+    if "bootstrap" in found:
+        found["network"] = found["bootstrap"]
         found["restarted"] = str(found["restarted"] is not None)
         if (first_seed := parameters.get("source_training.seed")) is not None:
             found["seed"] = str(int(first_seed) + int(found["network"]))

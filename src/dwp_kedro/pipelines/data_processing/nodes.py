@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dwp_kedro.cohorts.checks import Problem, check_splits, problems_table, raise_problems
+from dwp_kedro.cohorts.checks import Problem, problems_table, raise_problems
 from dwp_kedro.cohorts.manifest import build_manifest
-from dwp_kedro.cohorts.splits import make_splits
+from dwp_kedro.cohorts.splits import check_splits, make_splits
 from dwp_kedro.cohorts.subjects import present_classes, read_subject
 from dwp_kedro.imaging.overlays import contact_sheet
 from dwp_kedro.imaging.preprocessing import preprocess_subject

@@ -24,7 +24,7 @@ def create_pipeline(plan: Plan) -> Pipeline:
     The problems of both cohorts meet before either is preprocessed, so both share one namespace. Where a
     received prior is used there is no source cohort.
     """
-    cohorts = ("target",) if plan.grid.prior == "received" else ("source", "target")
+    cohorts = ("target",) if plan.receives_prior else ("source", "target")
     starts_from_source = any(method.start == "source" for method in plan.methods.values())
     known = {}
     for cohort in cohorts:

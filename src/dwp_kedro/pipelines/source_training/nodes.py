@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dwp_kedro.cohorts.subjects import cohort_fingerprint
+from dwp_kedro.imaging.augmentation import Augmentation
 from dwp_kedro.networks.checkpoint import Checkpoint, load_weights
 from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import (
@@ -22,7 +23,17 @@ from dwp_kedro.pipelines.core import (
     schedule_settings,
 )
 from dwp_kedro.pipelines.volumes import Volumes, channel_count, stack_volumes
-from dwp_kedro.training.source import bootstrap_sample, mean_dice, new_network, train_source
+from dwp_kedro.training.loop import History
+from dwp_kedro.training.settings import SnapshotSettings
+from dwp_kedro.training.source import (
+    SOURCE_START,
+    bootstrap_sample,
+    collect_source_posterior,
+    mean_dice,
+    new_network,
+    train_source,
+    whole_seed,
+)
 
 Outputs = tuple[Checkpoint, pd.DataFrame, dict[str, float]]
 
@@ -68,11 +79,55 @@ def train_whole_network(
     training: SourceTrainingParameters,
     network: NetworkParameters,
     compute: ComputeParameters,
-    seed: int,
+    index: int,
 ) -> Outputs:
     """Train a network on the whole source set (Algorithm 2): where methods that start from one begin."""
+    seed = whole_seed(training.seed, index)
     unet = _new_unet(subjects, cohort, network, seed)
-    return _train(unet, volumes, subjects, cohort, training, compute, seed, f"whole {seed}", bootstrap=False)
+    return _train(unet, volumes, subjects, cohort, training, compute, seed, f"whole {index}", bootstrap=False)
+
+
+def take_snapshots(
+    checkpoint: Checkpoint,
+    volumes: Volumes,
+    subjects: pd.DataFrame,
+    cohort: CohortParameters,
+    training: SourceTrainingParameters,
+    network: NetworkParameters,
+    compute: ComputeParameters,
+    index: int,
+) -> Outputs:
+    """Train a converged network on the whole source set on, and describe its weights by a Gaussian (SWAG).
+
+    ``mean_weights_dsc`` among the metrics is that of the network at the Gaussian's mean, on the source set.
+    """
+    assert training.snapshots is not None
+    seed = whole_seed(training.seed, index)
+    unet = _new_unet(subjects, cohort, network, seed=0)
+    load_weights(unet, checkpoint.weights, f"source_training.whole_{index}.checkpoint")
+    images, labels = stack_volumes(volumes, sorted(subjects["subject"]), unet.in_channels)
+    weights, history = collect_source_posterior(
+        unet,
+        images,
+        labels,
+        task=f"source posterior {index}",
+        snapshots=SnapshotSettings(**training.snapshots.model_dump()),
+        batch_size=training.batch_size,
+        dice_weight=training.dice_weight,
+        l2=training.l2,
+        seed=seed,
+        compute=compute_settings(compute),
+        transform=_augmentation(training),
+    )
+    mean = {k.removeprefix("mean/"): tensor for k, tensor in weights.items() if k.startswith("mean/")}
+    load_weights(unet, mean, f"the mean of whole_{index}'s weights")
+    metrics = _training_metrics(history, len(images))
+    metrics["mean_weights_dsc"] = mean_dice(
+        unet, images, labels, task=f"scoring source posterior {index}", compute=compute_settings(compute)
+    )
+    metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
+    metadata |= {"n_snapshots": training.snapshots.n_snapshots, "rank": training.snapshots.rank}
+    return Checkpoint(weights, metadata), history_table(history), metrics
 
 
 def summarise_networks(**metrics: dict[str, float]) -> pd.DataFrame:
@@ -81,7 +136,12 @@ def summarise_networks(**metrics: dict[str, float]) -> pd.DataFrame:
 
 
 def _new_unet(subjects: pd.DataFrame, cohort: CohortParameters, network: NetworkParameters, seed: int) -> UNet3D:
-    return new_network(channel_count(subjects), len(cohort.class_names) + 1, network.channels, seed)
+    n_classes = len(cohort.class_names) + 1
+    return new_network(channel_count(subjects), n_classes, network.channels, seed, SOURCE_START)
+
+
+def _augmentation(training: SourceTrainingParameters) -> Augmentation | None:
+    return None if training.augmentation is None else Augmentation(training.augmentation)
 
 
 def _train(
@@ -111,13 +171,9 @@ def _train(
         seed=seed,
         compute=compute_settings(compute),
         rows=rows,
+        transform=_augmentation(training),
     )
-    metrics = {
-        "train_dsc": history.rows[-1]["train_dsc"],
-        "train_seconds": history.seconds,
-        "peak_memory_mb": history.peak_memory_mb,
-        "n_subjects": float(len(set(rows))),
-    }
+    metrics = _training_metrics(history, len(set(rows)))
     left_out = sorted(set(range(len(names))) - set(rows))
     if left_out:
         metrics["left_out_dsc"] = mean_dice(
@@ -127,15 +183,37 @@ def _train(
             task=f"scoring source {name}",
             compute=compute_settings(compute),
         )
-    metadata: dict[str, Any] = {
+    metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
+    return Checkpoint(unet.cpu().state_dict(), metadata), history_table(history), metrics
+
+
+def _training_metrics(history: History, n_subjects: int) -> dict[str, float]:
+    return {
+        "train_dsc": history.rows[-1]["train_dsc"],
+        "train_seconds": history.seconds,
+        "peak_memory_mb": history.peak_memory_mb,
+        "n_subjects": float(n_subjects),
+    }
+
+
+def _metadata(
+    unet: UNet3D,
+    subjects: pd.DataFrame,
+    cohort: CohortParameters,
+    training: SourceTrainingParameters,
+    history: History,
+    seed: int,
+    metrics: dict[str, float],
+) -> dict[str, Any]:
+    return {
         "network": "UNet3D",
         "arguments": unet.arguments,
         "seed": seed,
         "training": training.model_dump(mode="json"),
+        "precision": history.precision,
         "cohort": cohort.name,
         "cohort_fingerprint": cohort_fingerprint(subjects, cohort),
-        "n_subjects": len(set(rows)),
+        "n_subjects": int(metrics["n_subjects"]),
         "metrics": metrics,
         "versions": library_versions(),
     }
-    return Checkpoint(unet.cpu().state_dict(), metadata), history_table(history), metrics

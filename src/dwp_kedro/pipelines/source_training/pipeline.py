@@ -8,6 +8,7 @@ from dwp_kedro.pipelines.plan import Plan, bind
 from dwp_kedro.pipelines.source_training.nodes import (
     restart_network,
     summarise_networks,
+    take_snapshots,
     train_bootstrap_network,
     train_whole_network,
 )
@@ -33,19 +34,18 @@ def network_names(plan: Plan) -> list[str]:
 
 
 def whole_names(plan: Plan) -> list[str]:
-    """Names of the networks trained on the whole source set: one per seed, if a method or the prior needs any."""
-    starts_from_source = any(method.start == "source" for method in plan.methods.values())
-    if starts_from_source:
-        return [f"whole_{seed}" for seed in plan.grid.seeds]
-    return [f"whole_{plan.grid.seeds[0]}"] if plan.prior_learning.carry_source_network else []
+    """Names of the networks on the whole source set: all if a method needs one, one if only the prior does."""
+    learning, n_whole = plan.prior_learning, plan.source_training.n_whole
+    needed = n_whole if plan.needs_source_networks else int(learning.carry_source_network)
+    return [f"whole_{index}" for index in range(needed)]
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
     """Build the pipeline, a namespace per network::
 
-    source volumes ─┬─→ network_0 → network_0_restarted ─┐
-                    ├─→ network_1 → network_1_restarted ─┼─→ summary
-                    └─→ whole_0 (where pr starts)  ──────┘
+    source volumes ─┬─→ network_0 → network_0_restarted ──────────────┐
+                    ├─→ network_1 → network_1_restarted ──────────────┼─→ summary
+                    └─→ whole_0 (where pr starts) → its snapshots ────┘
     """
     networks = []
     for index in range(plan.source_training.n_networks):
@@ -57,12 +57,22 @@ def create_pipeline(plan: Plan) -> Pipeline:
             )
             start = {"start": f"source_training.network_{index}.checkpoint"}
             networks.append(_instance(restart, f"network_{index}_restarted", start))
-    for name in whole_names(plan):
-        train = node(
-            bind(train_whole_network, seed=int(name.removeprefix("whole_"))), _INPUTS, _OUTPUTS, name="train"
-        )
+    described = []
+    for index, name in enumerate(whole_names(plan)):
+        train = node(bind(train_whole_network, index=index), _INPUTS, _OUTPUTS, name="train")
         networks.append(_instance(train, name))
-    names = [*network_names(plan), *whole_names(plan)]
+        if plan.source_training.snapshots:
+            posterior = f"source_training.{name}.source_posterior"
+            snapshots = node(
+                bind(take_snapshots, index=index),
+                {**_INPUTS, "checkpoint": "start"},
+                ["source_posterior", "history", "metrics"],
+                name="take_snapshots",
+            )
+            start = {"start": f"source_training.{name}.checkpoint"}
+            described.append(f"{name}_source_posterior")
+            networks.append(_instance(snapshots, described[-1], start, {"source_posterior": posterior}))
+    names = [*network_names(plan), *whole_names(plan), *described]
     summary = node(
         summarise_networks,
         {name: f"source_training.{name}.metrics" for name in names},
@@ -77,12 +87,15 @@ def create_pipeline(plan: Plan) -> Pipeline:
 _OUTPUTS = ["checkpoint", "history", "metrics"]
 
 
-def _instance(template: Node, name: str, inputs: dict[str, str] | None = None) -> Pipeline:
+def _instance(
+    template: Node, name: str, inputs: dict[str, str] | None = None, outputs: dict[str, str] | None = None
+) -> Pipeline:
     shared = {dataset: dataset for dataset in _INPUTS.values() if not dataset.startswith("params:")}
     return pipeline(
         [template],
         namespace=f"source_training.{name}",
         inputs={**shared, **(inputs or {})},
+        outputs=outputs,
         parameters={value: value for value in _INPUTS.values() if value.startswith("params:")},
         tags="stage.source_network",
     )

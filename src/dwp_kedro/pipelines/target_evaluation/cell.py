@@ -1,45 +1,40 @@
-"""Nodes of one grid cell: train, predict, score."""
+"""One grid cell: what it is, and the node that trains it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from dwp_kedro.bayes.groups import kernel_groups
-from dwp_kedro.bayes.network_prior import unpack_prior
-from dwp_kedro.bayes.posterior import BayesianNetwork
-from dwp_kedro.bayes.priors import DeepWeightPrior
-from dwp_kedro.cohorts.splits import test_subjects, training_subjects
-from dwp_kedro.cohorts.subjects import cohort_fingerprint, own_grid, own_labels
-from dwp_kedro.evaluation.scores import score_cell
-from dwp_kedro.evaluation.summary import cell_metrics
-from dwp_kedro.imaging.preprocessing import to_own_grid
-from dwp_kedro.imaging.volume import Volume
+from dwp_kedro.bayes.network_prior import NetworkPrior, unpack_prior
+from dwp_kedro.cohorts.splits import training_subjects
+from dwp_kedro.cohorts.subjects import cohort_fingerprint
+from dwp_kedro.imaging.augmentation import Augmentation
 from dwp_kedro.networks.checkpoint import Checkpoint, load_weights
-from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import (
     CohortParameters,
     ComputeParameters,
     MethodParameters,
     NetworkParameters,
-    PredictionParameters,
     TargetTrainingParameters,
 )
+from dwp_kedro.pipelines.architectures import network_arguments, new_architecture
 from dwp_kedro.pipelines.core import compute_settings, history_table, library_versions, schedule_settings
-from dwp_kedro.pipelines.volumes import Volumes, channel_count, image_id, label_id, load_image, stack_volumes
+from dwp_kedro.pipelines.volumes import Volumes, channel_count, stack_volumes
 from dwp_kedro.training.loop import train
-from dwp_kedro.training.segmentation import predict
-from dwp_kedro.training.source import new_network
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.target import (
     Method,
+    MixtureObjective,
     PosteriorSettings,
     draw_from_priors,
+    initial_scales,
+    kernel_priors,
     make_objective,
+    make_prior,
 )
 
 
@@ -70,6 +65,10 @@ class Cell:
         """
         return 1000 * self.seed + self.split
 
+    def component_seed(self, component: int) -> int:
+        """Seed of the start of one of the cell's networks; the first has the cell's own."""
+        return self.draw_seed + 1_000_000 * component
+
 
 def train_cell(
     volumes: Volumes,
@@ -82,45 +81,52 @@ def train_cell(
     compute: ComputeParameters,
     cell: Cell,
     prior: Checkpoint | None = None,
-    source_network: Checkpoint | None = None,
+    **sources: Checkpoint,
 ) -> tuple[Checkpoint, pd.DataFrame]:
-    """Train a network on the cell's training volumes, under its method's prior; no other label is seen."""
+    """Train a cell's networks on its training volumes, under its method's prior; no other label is seen.
+
+    ``sources`` are named ``source_network_{k}`` and ``source_posterior_{k}``, one per component of the method.
+    """
     names = training_subjects(splits, cell.split, cell.n_train)
     n_channels = channel_count(subjects)
     images, labels = stack_volumes(volumes, names, n_channels)
-    priors = _priors(prior)
-    start = new_network(n_channels, len(cohort.class_names) + 1, network.channels, cell.draw_seed)
-    if method.start == "prior":
-        draw_from_priors(start, kernel_groups(start, n_channels), priors, cell.draw_seed)
-    elif method.start == "source":
-        load_weights(start, _source_weights(prior, source_network, cell), "the source network")
-    fields = asdict(PosteriorSettings())
-    posterior_settings = PosteriorSettings(**{name: getattr(training, name) for name in fields})
-    trained_layers = None if method.trained_layers is None else tuple(method.trained_layers)
-    objective, trained = make_objective(
-        start,
-        Method(method.prior, trained_layers),
-        priors,
-        posterior_settings,
-        training.dice_weight,
-        len(names),
-    )
+    training = training.overridden(method.target_training)
+    received = None if prior is None else unpack_prior(prior)
+    objectives, networks = [], []
+    for k in range(method.components):
+        start = new_architecture(
+            method.network, n_channels, len(cohort.class_names) + 1, network.channels, cell.component_seed(k)
+        )
+        objective, trained = start_component(
+            start, n_channels, method, training, received, sources, cell, k, len(names)
+        )
+        objectives.append(objective)
+        networks.append(trained)
+    augmentation = None if training.augmentation is None else Augmentation(training.augmentation)
     history = train(
-        objective,
+        objectives[0] if method.components == 1 else MixtureObjective(objectives),
         (images, labels),
         task=f"target {cell.label}",
         batch_size=training.batch_size,
         schedule=schedule_settings(training.schedule),
         seed=cell.draw_seed,
         compute=compute_settings(compute),
+        transform=augmentation,
     )
     metadata = {
-        "network": "BayesianNetwork(UNet3D)" if method.prior != "none" else "UNet3D",
-        "arguments": start.arguments,
+        **network_arguments(networks[0]),
+        "components": method.components,
         "cell": asdict(cell),
         "method": method.model_dump(mode="json"),
         "seed": cell.draw_seed,
         "training": training.model_dump(mode="json"),
+        "precision": history.precision,
+        "input": {  # all that a new scan must go through; no path, no subject
+            "channels": n_channels,
+            "class_names": cohort.class_names,
+            "spacing": cohort.model_dump(mode="json")["spacing"],
+            "preprocessing": cohort.preprocessing.model_dump(mode="json"),
+        },
         "cohort": cohort.name,
         "cohort_fingerprint": cohort_fingerprint(subjects, cohort),
         "metrics": {
@@ -131,107 +137,46 @@ def train_cell(
         },
         "versions": library_versions(),
     }
-    inner = trained.network if method.prior != "none" else trained
-    assert isinstance(inner, nn.Module)
-    return Checkpoint(inner.cpu().state_dict(), metadata), history_table(history)
+    weights = {
+        f"component_{k}/{name}": tensor
+        for k, trained in enumerate(networks)
+        for name, tensor in trained.cpu().state_dict().items()
+    }
+    return Checkpoint(weights, metadata), history_table(history)
 
 
-def predict_cell(
-    checkpoint: Checkpoint,
-    volumes: Volumes,
-    splits: pd.DataFrame,
-    manifest: pd.DataFrame,
-    cohort: CohortParameters,
-    prediction: PredictionParameters,
-    compute: ComputeParameters,
+def start_component(
+    start: nn.Module,
+    n_channels: int,
+    method: MethodParameters,
+    training: TargetTrainingParameters,
+    received: NetworkPrior | None,
+    sources: Mapping[str, Checkpoint],
     cell: Cell,
-) -> tuple[dict[str, Volume], dict[str, Volume], pd.DataFrame]:
-    """Segment the split's test subjects, on the network's grid and on each scan's own.
-
-    The table of the subjects is saved after the predictions, and so says that they are whole.
-    """
-    names = test_subjects(splits, cell.split)
-    rows = manifest.set_index("subject", drop=False)
-    probabilities = predict(
-        trained_network(checkpoint),
-        lambda index: load_image(volumes, names[index], checkpoint.metadata["arguments"]["in_channels"]),
-        len(names),
-        task=f"predicting {cell.label}",
-        compute=compute_settings(compute),
-        n_samples=prediction.n_samples,
-        seed=cell.draw_seed,
+    k: int,
+    n_volumes: int,
+) -> tuple[Objective, nn.Module]:
+    """Put one of the method's networks at its start and under its prior."""
+    settings = PosteriorSettings(**{name: getattr(training, name) for name in asdict(PosteriorSettings())})
+    needs_groups = method.start == "prior" or method.priors
+    groups = kernel_groups(start, n_channels) if needs_groups else ()
+    if method.start == "source":
+        source = sources.get(f"source_network_{k}")
+        if source is None:
+            assert received is not None
+            load_weights(start, received.require_source_network(cell.method), "the prior's source network")
+        else:
+            load_weights(start, source.weights, "the source network")
+    elif method.start == "prior":
+        kind = next((name for name in method.priors if name != "source_posterior"), "deep_weight_prior")
+        draw_from_priors(start, groups, kernel_priors(kind, received, groups), cell.component_seed(k))
+    return make_objective(
+        start,
+        groups,
+        Method(method.priors, None if method.trained_layers is None else tuple(method.trained_layers)),
+        make_prior(method.priors, received, sources.get(f"source_posterior_{k}"), settings, groups),
+        initial_scales(start, groups),
+        settings,
+        training.dice_weight,
+        n_volumes,
     )
-    on_grid, on_own_grid = {}, {}
-    for name, probability in zip(names, probabilities, strict=True):
-        affine = volumes[image_id(name, 0)]().affine
-        label = probability.argmax(0).to(torch.uint8).numpy()
-        on_grid[name] = Volume.from_array(label, affine)
-        own_shape, own_affine = own_grid(rows.loc[name].to_dict(), cohort)
-        own = to_own_grid(probability.numpy(), affine, own_shape, own_affine)
-        on_own_grid[name] = Volume.from_array(own, own_affine)
-    return on_grid, on_own_grid, pd.DataFrame({"subject": names})
-
-
-def score_predictions(
-    predictions: Volumes,
-    own_grid_predictions: Volumes,
-    predicted: pd.DataFrame,
-    volumes: Volumes,
-    manifest: pd.DataFrame,
-    cohort: CohortParameters,
-    checkpoint: Checkpoint,
-    cell: Cell,
-) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Score every predicted subject: overlap, distance, volume; and overlap on the scan's own grid."""
-    names = predicted["subject"].tolist()
-    rows = manifest.set_index("subject", drop=False)
-
-    def array_of(load: Callable[[], Volume]) -> Callable[[], np.ndarray]:
-        return lambda: load().array
-
-    def spacing_of(name: str) -> Callable[[], tuple[float, float, float]]:
-        return lambda: volumes[label_id(name)]().spacing
-
-    def own_labels_of(name: str) -> Callable[[], np.ndarray]:
-        return lambda: own_labels(rows.loc[name].to_dict(), cohort)
-
-    scores = score_cell(
-        method=cell.method,
-        n_train=cell.n_train,
-        split=cell.split,
-        seed=cell.seed,
-        predictions={name: array_of(predictions[name]) for name in names},
-        truths={name: array_of(volumes[label_id(name)]) for name in names},
-        own_grid_predictions={name: array_of(own_grid_predictions[name]) for name in names},
-        own_grid_truths={name: own_labels_of(name) for name in names},
-        spacings=None if cohort.spacing == "unknown" else {name: spacing_of(name) for name in names},
-        class_names=cohort.class_names,
-    )
-    return scores, cell_metrics(scores, checkpoint.metadata["metrics"])
-
-
-def trained_network(checkpoint: Checkpoint) -> nn.Module:
-    """Rebuild the network of a cell's checkpoint, plain or Bayesian, with its weights."""
-    unet = UNet3D(**checkpoint.metadata["arguments"])
-    source = f"the checkpoint of {checkpoint.metadata['cell']}"
-    if checkpoint.metadata["network"] == "UNet3D":
-        load_weights(unet, checkpoint.weights, source)
-        return unet
-    groups = kernel_groups(unet, unet.in_channels)
-    posterior = BayesianNetwork(unet, groups, {group.name: 1.0 for group in groups})  # σ is loaded below
-    load_weights(posterior.network, checkpoint.weights, source)
-    return posterior
-
-
-def _priors(prior: Checkpoint | None) -> dict[str, DeepWeightPrior]:
-    return {} if prior is None else unpack_prior(prior).groups
-
-
-def _source_weights(
-    prior: Checkpoint | None, source_network: Checkpoint | None, cell: Cell
-) -> dict[str, torch.Tensor]:
-    """Return the source network of this project, or else the one that a received prior carries."""
-    if source_network is not None:
-        return source_network.weights
-    assert prior is not None
-    return unpack_prior(prior).require_source_network(cell.method)

@@ -6,23 +6,25 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from dwp_kedro.parameters import GridParameters
 from dwp_kedro.pipelines.plan import Plan, bind
-from dwp_kedro.pipelines.target_evaluation.cell import Cell, predict_cell, score_predictions, train_cell
+from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 from dwp_kedro.pipelines.target_evaluation.nodes import (
     collect_scores,
     collect_timings,
+    collect_uncertainty,
     draw_curves,
     draw_scores,
     draw_segmentations,
     summarise,
+    summarise_uncertainties,
     write_report,
 )
+from dwp_kedro.pipelines.target_evaluation.scoring import predict_cell, score_predictions
 
 _VOLUMES = "data_processing.target.volumes"
 _SUBJECTS = "data_processing.target.subjects"
 _MANIFEST = "data_processing.target.manifest"
 _SPLITS = "data_processing.splits"
 _COHORT = "params:data_processing.target"
-_PRIORS = {"learnt": "prior_learning.prior", "received": "target_evaluation.received_prior"}
 
 
 def grid_cells(grid: GridParameters) -> list[Cell]:
@@ -31,8 +33,8 @@ def grid_cells(grid: GridParameters) -> list[Cell]:
         Cell(method, n_train, split, seed)
         for method in grid.methods
         for n_train in grid.n_train
-        for split in range(grid.n_splits)
-        for seed in grid.seeds
+        for split in range(grid.splits_of(n_train))
+        for seed in grid.seeds_of(split)
     ]
 
 
@@ -53,12 +55,17 @@ def create_pipeline(plan: Plan) -> Pipeline:
 def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
     method = plan.methods[cell.method]
     starts = {}
-    if method.start == "prior" or method.prior != "none":
-        starts["prior"] = _PRIORS[plan.grid.prior]
-    if method.start == "source" and plan.grid.prior == "learnt":
-        starts["source_network"] = f"source_training.whole_{cell.seed}.checkpoint"
-    elif method.start == "source":
-        starts["prior"] = _PRIORS["received"]  # which carries the source network, or is refused
+    if plan.receives_prior:
+        if method.start != "he" or set(method.priors) - {"standard_normal"}:
+            starts["prior"] = plan.prior_dataset  # which carries what is needed, or is refused
+    else:
+        if method.start == "prior" or set(method.priors) - {"source_posterior", "standard_normal"}:
+            starts["prior"] = plan.prior_dataset
+        for k, network in enumerate(plan.source_networks(cell.split, method.components)):
+            if method.start == "source":
+                starts[f"source_network_{k}"] = f"source_training.{network}.checkpoint"
+            if "source_posterior" in method.priors:
+                starts[f"source_posterior_{k}"] = f"source_training.{network}.source_posterior"
     shared = {"volumes": _VOLUMES, "cohort": _COHORT}
     train = node(
         bind(train_cell, cell=cell),
@@ -82,10 +89,11 @@ def _cell_pipeline(cell: Cell, plan: Plan) -> Pipeline:
             "checkpoint": "checkpoint",
             "splits": _SPLITS,
             "manifest": _MANIFEST,
+            "grid": "params:grid",
             "prediction": "params:prediction",
             "compute": "params:compute",
         },
-        ["predictions", "own_grid_predictions", "predicted"],
+        ["predictions", "own_grid_predictions", "uncertainty", "predicted"],
         name="predict",
     )
     score = node(
@@ -144,10 +152,10 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
             ),
             node(
                 summarise,
-                f"{here}.scores",
+                [f"{here}.scores", "params:grid"],
                 [
                     f"{here}.{name}"
-                    for name in ("summary_dsc", "summary_iou", "summary_hd95", "wilcoxon", "metrics")
+                    for name in ("summary_dsc", "summary_iou", "summary_hd95", "comparison", "metrics")
                 ],
                 name="summarise",
                 namespace=here,
@@ -157,6 +165,20 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
                 f"{here}.scores",
                 [f"{here}.figure_train_size", f"{here}.figure_distribution"],
                 name="draw_scores",
+                namespace=here,
+            ),
+            node(
+                collect_uncertainty,
+                of_cells("uncertainty"),
+                f"{here}.uncertainty",
+                name="collect_uncertainty",
+                namespace=here,
+            ),
+            node(
+                summarise_uncertainties,
+                f"{here}.uncertainty",
+                [f"{here}.summary_uncertainty", f"{here}.figure_uncertainty"],
+                name="summarise_uncertainty",
                 namespace=here,
             ),
             node(draw_curves, of_cells("history"), f"{here}.figure_curves", name="draw_curves", namespace=here),
@@ -172,11 +194,13 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
                 {
                     "scores": f"{here}.scores",
                     "timings": f"{here}.timings",
-                    **({"prior": _PRIORS[plan.grid.prior]} if plan.needs_prior else {}),
+                    **({"prior": plan.prior_dataset} if plan.needs_source else {}),
                     "size_figure": f"{here}.figure_train_size",
                     "distribution_figure": f"{here}.figure_distribution",
                     "curves_figure": f"{here}.figure_curves",
                     "segmentation_figure": f"{here}.drawn_segmentations",
+                    "trust_figure": f"{here}.figure_uncertainty",
+                    "uncertainty_summary": f"{here}.summary_uncertainty",
                     "manifest": _MANIFEST,
                     "cohort": _COHORT,
                     "grid": "params:grid",

@@ -1,0 +1,135 @@
+"""Which scans are to be predicted: one file, a folder of them, or a table."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dwp_kedro.cohorts.checks import leaves_folder
+from dwp_kedro.cohorts.readers.csv_manifest import _find_image_columns, _load
+from dwp_kedro.cohorts.readers.subject_files import NIFTI_SUFFIXES
+from dwp_kedro.imaging.predicted_scan import RECORD_SUFFIX
+
+_CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
+_NO_FILE_NAME = re.compile(r'[/\\|:*?"<>]|^\.|^$')
+
+
+class NewScansError(ValueError):
+    """There is nothing to predict, or not from these files; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class NewScan:
+    """One scan that nobody has labelled."""
+
+    name: str
+    images: tuple[str, ...]
+    """A file per channel; ``scan.nii.gz#2`` is channel 2 of a 4D file."""
+    problem: str = ""
+    """Why it cannot be predicted, if its files already tell."""
+
+
+def list_new_scans(place: Path) -> list[NewScan]:
+    """List the scans of a NIfTI file, of a folder of them, or of a CSV table, by name.
+
+    In a folder, every ``.nii`` and ``.nii.gz`` is a scan, named like the file; but where there is a
+    ``<name>_0000``, it and ``<name>_0001``, … are the channels of one scan, as nnU-Net names them. The same holds
+    for one file. Folders within are not looked into, and predictions in it are passed over.
+
+    A table has the columns name and image, or image_0, image_1, …; its paths are relative to its folder.
+
+    Raises:
+        NewScansError: the place does not exist, or holds no scan.
+        CohortError: the table cannot be read.
+    """
+    if place.name.lower().endswith(".csv"):
+        scans = _read_table(place)
+    elif place.is_dir():
+        scans = _group_channels(_nifti_files(place))
+    elif place.is_file() and place.name.lower().endswith(NIFTI_SUFFIXES):
+        scans = [
+            scan for scan in _group_channels(_nifti_files(place.parent)) if str(place) in scan.images
+        ] or _group_channels([place])
+    else:
+        mend = "it must end in .nii, .nii.gz or .csv" if place.is_file() else "there is no such file or folder"
+        raise NewScansError(f"images: {place}: {mend}. A relative path starts in the project's folder.")
+    if not scans:
+        raise NewScansError(f"images: {place} holds no scan; scans end in .nii or .nii.gz.")
+    counts = Counter(scan.name for scan in scans)
+    doubles = {name for name, count in counts.items() if count > 1}
+    return sorted(
+        (
+            replace(scan, problem="several scans have this name; give each its own.")
+            if scan.name in doubles
+            else scan
+            for scan in scans
+        ),
+        key=lambda scan: scan.name,
+    )
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    """Return the NIfTI files in a folder, without hidden ones and without what an earlier prediction wrote."""
+    predicted = tuple(
+        path.name.removesuffix(RECORD_SUFFIX) for path in folder.iterdir() if path.name.endswith(RECORD_SUFFIX)
+    )
+    written = {f"{name}_{kind}.nii.gz" for name in predicted for kind in ("mask", "probability", "uncertainty")}
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(NIFTI_SUFFIXES)
+        and not path.name.startswith(".")
+        and path.name not in written
+        and path.is_file()
+    ]
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def _group_channels(files: Iterable[Path]) -> list[NewScan]:
+    files = list(files)
+    stems = {_stem(path) for path in files}
+    scans: list[NewScan] = []
+    channels: dict[str, dict[int, Path]] = {}
+    for path in files:
+        match = _CHANNEL.fullmatch(_stem(path))
+        if match is None or f"{match['name']}_0000" not in stems:
+            scans.append(NewScan(_stem(path), (str(path),)))
+            continue
+        of_scan, channel = channels.setdefault(match["name"], {}), int(match["channel"])
+        if channel in of_scan:
+            scans.append(NewScan(match["name"], (str(path),)))  # a name taken twice, which is a problem of both
+        of_scan[channel] = path
+    for name, of_scan in channels.items():
+        missing = sorted(set(range(max(of_scan) + 1)) - set(of_scan))
+        problem = f"{name}_{missing[0]:04d} is missing among its channels." if missing else ""
+        scans.append(NewScan(name, tuple(str(of_scan[channel]) for channel in sorted(of_scan)), problem))
+    return scans
+
+
+def _read_table(file: Path) -> list[NewScan]:
+    table = _load(file)
+    columns = _find_image_columns(list(table.columns))
+    if "name" not in table.columns or not columns:
+        raise NewScansError(
+            f"images: {file} has the columns {', '.join(table.columns)}; it needs name and image (or image_0, "
+            "image_1, … without gaps). Columns are parted by , or ;"
+        )
+    scans = []
+    for number, row in enumerate(table.to_dict("records"), start=2):
+        name, paths = row["name"], [row[column] for column in columns]
+        problem = next((f"leaves the folder of {file.name}: {path}." for path in paths if leaves_folder(path)), "")
+        if not all(paths):
+            problem = f"line {number} of {file.name} names no file in one of {', '.join(columns)}."
+        if _NO_FILE_NAME.search(name):
+            name, problem = (
+                f"line {number}",
+                f"its name {name!r} cannot be a file name; use letters, digits, - and _.",
+            )
+        scans.append(NewScan(name, tuple(str(file.parent / path) for path in paths), problem))
+    return scans

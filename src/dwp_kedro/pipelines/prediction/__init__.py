@@ -1,0 +1,5 @@
+"""New scans and trained networks → masks, probabilities, uncertainties, volumes."""
+
+from dwp_kedro.pipelines.prediction.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,126 @@
+"""The hook that refuses a colleague's prior which does not fit, before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from dwp_kedro.bayes.groups import kernel_groups
+from dwp_kedro.bayes.network_prior import NetworkPrior, unpack_prior
+from dwp_kedro.cohorts.readers import list_subjects
+from dwp_kedro.networks.checkpoint import CheckpointError
+from dwp_kedro.parameters import (
+    CohortParameters,
+    CsvReader,
+    MethodParameters,
+    NetworkParameters,
+    PhantomReader,
+    TargetTrainingParameters,
+)
+from dwp_kedro.pipelines.architectures import new_architecture
+from dwp_kedro.pipelines.target_evaluation.cell import Cell, start_component
+
+_PRIOR = "received_prior"
+_METHOD = "params:methods."
+
+
+class PriorFitHook:
+    """Starts every method of the run that takes something from a received prior, without training it."""
+
+    @hook_impl(tryfirst=True)  # before a run is opened in MLflow, and after the check that the file exists
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Check the prior against the methods whose cells are in the run.
+
+        Raises:
+            CheckpointError: if it does not fit; the message names the file, methods, groups and tensors.
+        """
+        names = {
+            name
+            for node in pipeline.nodes
+            if _PRIOR in node.inputs
+            for name in node.inputs
+            if name.startswith(_METHOD)
+        }
+        if not names or not catalog.exists(_PRIOR):
+            return
+        prior = unpack_prior(catalog.load(_PRIOR))
+        problems = find_misfits(
+            prior,
+            {name.removeprefix(_METHOD): catalog.load(name) for name in sorted(names)},
+            catalog.load("params:data_processing.target"),
+            catalog.load("params:target_training"),
+            catalog.load("params:network"),
+        )
+        if problems:
+            path = getattr(catalog.get(_PRIOR), "_filepath", _PRIOR)
+            raise CheckpointError(
+                "\n".join(
+                    [
+                        f"the prior {path} does not fit this run:",
+                        *(f"  {line}" for problem in problems for line in problem.splitlines()),
+                        _described(prior.card),
+                        "Ask its owner for another file, set network and cohort accordingly, or leave these "
+                        "methods out of grid.methods.",
+                    ]
+                )
+            )
+
+
+def find_misfits(
+    prior: NetworkPrior,
+    methods: dict[str, MethodParameters],
+    cohort: CohortParameters,
+    training: TargetTrainingParameters,
+    network: NetworkParameters,
+) -> list[str]:
+    """Say which methods cannot start under a received prior, and why; nothing if all can."""
+    from_source = any(method.start == "source" for method in methods.values())
+    n_channels = _count_channels(cohort) if from_source else 1  # a prior per kernel fits any number
+    problems = []
+    for name, method in methods.items():
+        if method.start == "source" and method.components > 1:
+            problems.append(
+                f"method '{name}': its {method.components} components start from source networks of their own; a "
+                "prior file carries one at most"
+            )
+        start = new_architecture(method.network, n_channels, len(cohort.class_names) + 1, network.channels, seed=0)
+        try:
+            if set(method.priors) - {"standard_normal", "source_posterior"} or method.start == "prior":
+                prior.require_same_places(kernel_groups(start, n_channels))
+            start_component(
+                start,
+                n_channels,
+                method,
+                training.overridden(method.target_training),
+                prior,
+                {},
+                Cell(name, n_train=1, split=0, seed=0),
+                0,
+                1,
+            )
+        except ValueError as error:  # of which CheckpointError is one
+            said = f"method '{name}'"
+            problems.append(f"{said}: {str(error).removeprefix(said).lstrip()}")
+    return problems
+
+
+def _count_channels(cohort: CohortParameters) -> int:
+    reader = cohort.reader
+    if isinstance(reader, PhantomReader):
+        return 1
+    if isinstance(reader, CsvReader):
+        return len(list_subjects(reader)[0].images)
+    return len(reader.channels)
+
+
+def _described(card: dict[str, Any]) -> str:
+    source = card["source_cohort"]
+    return (
+        f"It was made by networks of widths {card['architecture']['channels']} from {source['channels']} "
+        f"channel(s), for the classes {', '.join(source['classes'])}; of the network, it carries "
+        f"{'weights' if card['carries_source_network'] else 'nothing'}"
+        f"{' and snapshots' if card['carries_source_posterior'] else ''}."
+    )

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline, node
+
+from dwp_kedro.datasets import CheckpointDataset, CheckpointsDataset
+from dwp_kedro.networks.checkpoint import Checkpoint
+from dwp_kedro.tracking.checkpoint_hook import CheckpointHook, CheckpointNotFoundError, split_references
+from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
+
+CELL = "dwp.n5_split0_seed0"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a trained cell and a file from elsewhere, whose names end in a comma and an equals sign."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for number, name in enumerate(("models/cell.safetensors", "odd,=.safetensors")):
+        CheckpointDataset(filepath=str(tmp_path / name)).save(Checkpoint({"w": torch.zeros(1)}, {"n": number}))
+    return tmp_path
+
+
+def load(project: Path, given: Any, reads: str = "prediction.checkpoints") -> list[int]:
+    """Let the hook find what is given, and return the numbers of the checkpoints that then load."""
+    catalog = DataCatalog(
+        {
+            "prediction.checkpoints": CheckpointsDataset(),
+            "params:checkpoint": MemoryDataset(given),
+            f"target_evaluation.{CELL}.checkpoint": CheckpointDataset(
+                filepath=str(project / "models/cell.safetensors")
+            ),
+            "target_evaluation.ri.n9_split0_seed0.checkpoint": CheckpointDataset(
+                filepath=str(project / "models/none.safetensors")
+            ),
+        }
+    )
+    pipeline = Pipeline([node(len, reads, "n", name="count")])
+    run_params = {"project_path": project.as_posix(), "env": "test"}
+    CheckpointHook().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+    dataset: Any = catalog.get("prediction.checkpoints")
+    return [checkpoint.metadata["n"] for checkpoint in dataset.load()] if dataset.exists() else []
+
+
+def test_a_file_a_cell_and_a_list_are_found(project: Path):
+    assert load(project, CELL) == [0]
+    assert load(project, "models/cell.safetensors") == [0]
+    assert load(project, str(project / "odd,=.safetensors")) == [1]
+    assert load(project, f"odd,=.safetensors; {CELL}") == [1, 0]
+    assert load(project, [CELL, "odd,=.safetensors"]) == [0, 1]
+
+
+@pytest.mark.parametrize("form", ["{}", "runs:/{}", "runs:/{}/model"])
+def test_a_run_of_mlflow_is_found(project: Path, form: str):
+    store = MlflowStore(project, "dwp-kedro/test")
+    run_id = store.start_run(CELL, {"checkpoint": "models/cell.safetensors"})
+    assert load(project, form.format(run_id)) == [0]
+
+
+def test_a_run_without_a_checkpoint_is_refused(project: Path):
+    store = MlflowStore(project, "dwp-kedro/test")
+    with pytest.raises(TrackingError, match="made no checkpoint; give the id of a grid cell's run"):
+        load(project, store.start_run("parent", {}))
+    with pytest.raises(CheckpointNotFoundError, match=r"wrote gone\.safetensors, which is not on this machine"):
+        load(project, store.start_run(CELL, {"checkpoint": "gone.safetensors"}))
+    with pytest.raises(TrackingError, match="MLflow has no run 0123"):
+        load(project, "0123" * 8)
+
+
+def test_what_is_not_there_is_said(project: Path):
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"is not trained: .*none\.safetensors does not exist"
+    ) as error:
+        load(project, "ri.n9_split0_seed0")
+    assert "--namespaces target_evaluation.ri.n9_split0_seed0 --env test" in str(error.value)
+    with pytest.raises(CheckpointNotFoundError, match=r"nope\.pt is neither a file .* nor a grid cell"):
+        load(project, "nope.pt")
+
+
+@pytest.mark.parametrize("given", [None, "", " ; ", 7, [], ["a", 1], "a;;b"])
+def test_nonsense_is_refused(given: Any):
+    with pytest.raises(CheckpointNotFoundError, match="say which, for example"):
+        split_references(given)
+
+
+def test_other_pipelines_are_left_alone(project: Path):
+    assert load(project, None, reads="params:checkpoint") == []
