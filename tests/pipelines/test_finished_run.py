@@ -18,7 +18,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors import safe_open
 
-METHODS = ["ri", "pr", "prf", "dwp"]
+METHODS = ["ri", "pr", "prf", "dwp", "dwp_sp", "monai"]
+OTHERS = [method for method in METHODS if method != "dwp"]
 SIZES, SPLITS = [2, 3], [0, 1]
 N_TEST = 3
 CELLS = [(m, n, s) for m in METHODS for n in SIZES for s in SPLITS]
@@ -150,7 +151,7 @@ def test_summary_tables_are_means_and_deviations_over_splits(
 
 def test_paired_tests_compare_dwp_with_each_other_method(reporting: Path, scores: pd.DataFrame):
     table = pd.read_csv(reporting / "comparison.csv").set_index(["n_train", "method"])
-    assert sorted(table.index) == sorted((n_train, method) for n_train in SIZES for method in METHODS[:3])
+    assert sorted(table.index) == sorted((n_train, method) for n_train in SIZES for method in OTHERS)
     for (n_train, method), row in table.iterrows():
         of_size = scores[scores["n_train"] == n_train]
         pairs = of_size.pivot_table(index=["subject", "split"], columns="method", values="dsc")
@@ -206,7 +207,7 @@ def test_the_prior_holds_seven_groups_and_the_source_network(finished_project: P
             for name in opened.keys()  # noqa: SIM118
             if name.startswith("source_network/")
         }
-    assert parts == {*(f"group_{number}" for number in range(1, 8)), "source_network"}
+    assert parts == {*(f"group_{number}" for number in range(1, 8)), "controls", "source_network", "source_posterior"}
     with safe_open(finished_project / "data/06_models/test/source_training/whole_0.safetensors", "pt") as whole:
         assert set(carried) == set(whole.keys())
         assert all((carried[name] == whole.get_tensor(name)).all() for name in carried)
@@ -233,7 +234,8 @@ def children(runs: list[Run]) -> dict[str, Run]:
 
 
 def test_one_finished_parent_and_a_finished_child_for_each_training(runs: list[Run], children: dict[str, Run]):
-    networks = {"network_0", "network_0_restarted", "network_1", "network_1_restarted", "whole_0"}
+    networks = ["network_0", "network_0_restarted", "network_1", "network_1_restarted"]
+    networks += ["whole_0", "whole_0_source_posterior"]
     expected = {
         **dict.fromkeys(networks, "source_network"),
         **{f"group_{number}": "kernel_vae" for number in range(1, 8)},
@@ -305,7 +307,8 @@ def test_checkpoints_and_tables_are_found_from_mlflow(
     finished_project: Path, client: MlflowClient, runs: list[Run], children: dict[str, Run]
 ):
     for child in children.values():
-        assert (finished_project / child.data.tags["checkpoint"]).is_file()
+        kind = "source_posterior" if child.info.run_name.endswith("source_posterior") else "checkpoint"  # type: ignore[union-attr]
+        assert (finished_project / child.data.tags[kind]).is_file()
     parent = next(run for run in runs if run.info.run_name not in children)
     logged = {file.path for file in client.list_artifacts(parent.info.run_id, "target_evaluation")}
     wanted = ("report.html", "summary_dsc.csv", "scores.csv", "segmentations.png", "train_size.json")

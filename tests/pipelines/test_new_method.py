@@ -20,8 +20,8 @@ def extended_project(project_copy: Path) -> Path:
     file = conf / "test" / "parameters_target_evaluation.yml"
     settings = yaml.safe_load(file.read_text())
     base = yaml.safe_load((conf / "base" / "parameters_target_evaluation.yml").read_text())
-    settings["methods"] = {**base["methods"], "dwp_pr": {"start": "source", "prior": "deep_weight_prior"}}
-    settings["grid"] |= {"methods": ["dwp", "dwp_pr"], "n_train": [2], "n_splits": 1}
+    settings["methods"] = {**base["methods"], "mine": {"start": "source", "prior": "deep_weight_prior"}}
+    settings["grid"] |= {"methods": ["dwp", "mine"], "n_train": [2], "n_splits": 1}
     settings["target_training"]["schedule"] |= {"max_steps": STEPS, "learning_rate": LEARNING_RATE}
     file.write_text(yaml.safe_dump(settings))
     return project_copy
@@ -29,18 +29,18 @@ def extended_project(project_copy: Path) -> Path:
 
 def test_it_becomes_cells_that_train_as_described(extended_project: Path, open_project: Any, run_project: Any):
     open_project(extended_project)
-    cell = pipelines["target_evaluation"].only_nodes_with_namespaces(["target_evaluation.dwp_pr"])
+    cell = pipelines["target_evaluation"].only_nodes_with_namespaces(["target_evaluation.mine"])
     assert {name for name in cell.inputs() if name.startswith(("source_training.", "prior_learning."))} == {
         "source_training.whole_0.checkpoint",
         "prior_learning.prior",
     }
 
-    run_project(extended_project, namespaces=["target_evaluation.dwp_pr"])
+    run_project(extended_project, namespaces=["target_evaluation.mine"])
     models = extended_project / "data" / "06_models" / "test"
-    weights = load_file(models / "target_evaluation" / "dwp_pr" / "n2_split0_seed0.safetensors")
+    weights = load_file(models / "target_evaluation" / "mine" / "n2_split0_seed0.safetensors")
     start = load_file(models / "source_training" / "whole_0.safetensors")
     assert any(name.endswith("log_variance") for name in weights), "the prior acts on a posterior"
     # Adam moves a weight by hardly more than the learning rate a step: the means began at the source network.
-    means = {name.replace(".mean", ".weight"): tensor for name, tensor in weights.items()}
+    means = {name.removeprefix("component_0/").replace(".mean", ".weight"): tensor for name, tensor in weights.items()}
     moved = [(means[name] - tensor).abs().max().item() for name, tensor in start.items()]
     assert 0 < max(moved) < 2 * STEPS * LEARNING_RATE

@@ -180,7 +180,7 @@ def test_all_children_have_the_same_keys(project: Path, client: MlflowClient, ru
     absent = dict.fromkeys(("method", "n_train", "split", "seed", "network", "restarted", "group"), "-")
     absent["environment"] = "keys"
     assert identities == {
-        "whole_3": absent | {"seed": "3"},
+        "whole_3": absent | {"network": "3"},
         "group_7": absent | {"group": "7"},
         "dwp.n10_split0_seed0": absent | {"method": "dwp", "n_train": "10", "split": "0", "seed": "0"},
     }

@@ -16,7 +16,7 @@ from dwp_kedro.tracking.run_parameters import child_of, identity, node_parameter
         ),
         ("source_training.network_12", {"network": "12", "restarted": "False", "seed": "19"}),
         ("source_training.network_0_restarted", {"network": "0", "restarted": "True", "seed": "7"}),
-        ("source_training.whole_0", {"seed": "0"}),
+        ("source_training.whole_0", {"network": "0"}),
         ("prior_learning.group_7", {"group": "7"}),
         ("something.else", {}),
     ],
