@@ -41,6 +41,9 @@ def test_it_becomes_cells_that_train_as_described(extended_project: Path, open_p
     start = load_file(models / "source_training" / "whole_0.safetensors")
     assert any(name.endswith("log_variance") for name in weights), "the prior acts on a posterior"
     # Adam moves a weight by hardly more than the learning rate a step: the means began at the source network.
-    means = {name.removeprefix("component_0/").replace(".mean", ".weight"): tensor for name, tensor in weights.items()}
+    means = {
+        name.removeprefix("component_0/network.").replace(".mean", ".weight"): tensor
+        for name, tensor in weights.items()
+    }
     moved = [(means[name] - tensor).abs().max().item() for name, tensor in start.items()]
     assert 0 < max(moved) < 2 * STEPS * LEARNING_RATE
