@@ -64,6 +64,16 @@ def test_eleven_methods_stay_apart(scores: pd.DataFrame) -> None:
     assert max(line.x[0] for line in lines) < min(line.x[1] for line in lines)
 
 
+def test_pairs_are_means_over_the_draws_that_both_methods_have(scores: pd.DataFrame) -> None:
+    again = table(("dwp", 5, 2, "a", 0.9), ("ri", 5, 2, "a", 0.1), ("ri", 5, 3, "a", 1.0))
+    figure = figures.paired_scores(pd.concat([scores, again]), "dwp")
+    points = {(trace.name, trace.xaxis): trace for trace in figure.data if trace.mode == "markers"}
+    assert set(points) == {("ri", "x"), ("mine", "x"), ("ri", "x2")}
+    assert (*points["ri", "x"].x, *points["ri", "x"].y) == (0.25, 0.7)  # draws 0 and 2; 1 and 3 have no partner
+    assert (*points["ri", "x2"].x, *points["ri", "x2"].y) == (0.6, 0.8)
+    assert len(points["mine", "x"].x) == 0  # another subject
+
+
 def test_one_train_size_is_drawn_inside_the_axis(scores: pd.DataFrame) -> None:
     figure = figures.dsc_against_train_size(scores[scores["n_train"] == 5])
     low, high = figure.layout.xaxis.range

@@ -77,11 +77,12 @@ def test_with_nothing_upstream_the_run_says_what_to_do(new_project: Path, run_pr
         run_project(new_project, pipeline_names=["target_evaluation"])
     # Where kedro is not on the PATH, the commands have its folder too.
     assert re.sub(r"  \S*/kedro run", "  kedro run", str(caught.value)).splitlines() == [
-        "This run needs 7 dataset(s) that do not exist:",
+        "This run needs 14 dataset(s) that do not exist:",
         "  data_processing.splits",
         "  data_processing.target.manifest",
         "  data_processing.target.subjects",
         "  data_processing.target.volumes",
+        *(f"  prior_learning.group_{group}.kernels" for group in range(1, 8)),
         "  prior_learning.prior",
         "  source_training.whole_0.checkpoint",
         "  source_training.whole_0.source_posterior",

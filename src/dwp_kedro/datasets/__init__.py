@@ -5,6 +5,7 @@ from dwp_kedro.datasets.checkpoints import CheckpointsDataset
 from dwp_kedro.datasets.kernel_tensor import KernelTensorDataset
 from dwp_kedro.datasets.nifti import NiftiDataset
 from dwp_kedro.datasets.predictions import PredictionsDataset
+from dwp_kedro.datasets.report import ReportDataset
 from dwp_kedro.datasets.volumes import VolumesDataset
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "KernelTensorDataset",
     "NiftiDataset",
     "PredictionsDataset",
+    "ReportDataset",
     "VolumesDataset",
 ]

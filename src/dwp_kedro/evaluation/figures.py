@@ -157,6 +157,49 @@ def score_distribution(scores: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def paired_scores(scores: pd.DataFrame, reference: str) -> go.Figure:
+    """Draw every test subject's DSC by ``reference`` against that by each other method, a panel per n_train.
+
+    A point is a subject, its DSC averaged over classes, seeds and the draws that both methods have; above the
+    diagonal ``reference`` is the better one.
+    """
+    colours = method_colours(scores["method"])
+    sizes = sorted(set(scores["n_train"]))
+    figure = make_subplots(
+        rows=1, cols=len(sizes), shared_yaxes=True, subplot_titles=[f"n = {n_train}" for n_train in sizes]
+    )
+    keys = ["subject", "split", "seed"]
+    per_draw = scores.groupby(["n_train", "method", *keys])["dsc"].mean()
+    for place, n_train in enumerate(sizes, start=1):
+        figure.add_scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "width": 1}, row=1, col=place,
+            showlegend=False, hoverinfo="skip",
+        )  # fmt: skip
+        methods = per_draw[n_train].unstack("method")
+        for method in ordered_methods(methods.columns):
+            if method == reference or reference not in methods:
+                continue
+            pairs = methods[[method, reference]].dropna().groupby("subject").mean().round(4)
+            figure.add_scatter(
+                x=pairs[method],
+                y=pairs[reference],
+                mode="markers",
+                name=method,
+                legendgroup=method,
+                showlegend=place == 1,
+                marker={"color": colours[method], "size": 7, "opacity": 0.7},
+                text=[html.escape(str(subject)) for subject in pairs.index],
+                hovertemplate=f"%{{text}}<br>{method} %{{x:.3f}}<br>{reference} %{{y:.3f}}<extra></extra>",
+                row=1,
+                col=place,
+            )
+    style_chart(figure, legend_title="against")
+    figure.update_xaxes(title="DSC by the other method", range=[-0.02, 1.02])
+    figure.update_yaxes(range=[-0.02, 1.02], scaleanchor="x")
+    figure.update_yaxes(title=f"DSC by {reference}", col=1)
+    return figure
+
+
 def segmentation_slices(
     scores: pd.DataFrame,
     images: Mapping[str, Lazy[np.ndarray]],

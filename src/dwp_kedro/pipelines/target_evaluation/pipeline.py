@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from dwp_kedro.bayes.groups import kernel_groups
+from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import GridParameters
 from dwp_kedro.pipelines.plan import Plan, bind
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
@@ -16,8 +18,8 @@ from dwp_kedro.pipelines.target_evaluation.nodes import (
     draw_segmentations,
     summarise,
     summarise_uncertainties,
-    write_report,
 )
+from dwp_kedro.pipelines.target_evaluation.reporting import write_report
 from dwp_kedro.pipelines.target_evaluation.scoring import predict_cell, score_predictions
 
 _VOLUMES = "data_processing.target.volumes"
@@ -162,8 +164,8 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
             ),
             node(
                 draw_scores,
-                f"{here}.scores",
-                [f"{here}.figure_train_size", f"{here}.figure_distribution"],
+                [f"{here}.scores", "params:grid"],
+                [f"{here}.figure_train_size", f"{here}.figure_distribution", f"{here}.figure_pairs"],
                 name="draw_scores",
                 namespace=here,
             ),
@@ -194,9 +196,10 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
                 {
                     "scores": f"{here}.scores",
                     "timings": f"{here}.timings",
-                    **({"prior": plan.prior_dataset} if plan.needs_source else {}),
+                    **_of_prior(plan),
                     "size_figure": f"{here}.figure_train_size",
                     "distribution_figure": f"{here}.figure_distribution",
+                    "pairs_figure": f"{here}.figure_pairs",
                     "curves_figure": f"{here}.figure_curves",
                     "segmentation_figure": f"{here}.drawn_segmentations",
                     "trust_figure": f"{here}.figure_uncertainty",
@@ -215,3 +218,16 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
         ],
         tags="summary",
     )
+
+
+def _of_prior(plan: Plan) -> dict[str, str]:
+    """Return what the report shows of the prior: its file, and where it was learnt here the source kernels."""
+    if not plan.needs_source:
+        return {}
+    if plan.receives_prior:
+        return {"prior": plan.prior_dataset}
+    groups = kernel_groups(UNet3D(), in_channels=1)
+    return {
+        "prior": plan.prior_dataset,
+        **{group.name: f"prior_learning.{group.name}.kernels" for group in groups},
+    }
