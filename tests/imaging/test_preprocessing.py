@@ -111,7 +111,8 @@ def test_a_blob_stays_where_it_is_in_the_scanner(path: str, shape: Any, affine: 
     found = centre_of_mass(np.maximum(channel.array, 0), channel.affine)
     assert np.linalg.norm(found - place) < 0.1 * max(channel.spacing)
     found = centre_of_mass(mask.array, mask.affine)
-    assert np.abs(found - place).max() < 0.5 * max(*channel.spacing, *image.spacing)
+    # Half a voxel, and a little for what sampling a small blob twice does to its centre.
+    assert np.abs(found - place).max() < 0.55 * max(*channel.spacing, *image.spacing)
 
 
 @settings(max_examples=30, deadline=None)

@@ -207,7 +207,12 @@ def test_the_prior_holds_seven_groups_and_the_source_network(finished_project: P
             for name in opened.keys()  # noqa: SIM118
             if name.startswith("source_network/")
         }
-    assert parts == {*(f"group_{number}" for number in range(1, 8)), "controls", "source_network", "source_posterior"}
+    assert parts == {
+        *(f"group_{number}" for number in range(1, 8)),
+        "controls",
+        "source_network",
+        "source_posterior",
+    }
     with safe_open(finished_project / "data/06_models/test/source_training/whole_0.safetensors", "pt") as whole:
         assert set(carried) == set(whole.keys())
         assert all((carried[name] == whole.get_tensor(name)).all() for name in carried)

@@ -25,25 +25,40 @@ LOG_VARIANCE_RANGE = (-20.0, 2.0)
 _SMALLEST_VARIANCE = 1e-12  # of an output; the square root's slope at 0 is infinite
 
 
+class _Square(torch.autograd.Function):
+    """x², with a gradient in two passes instead of autograd's three."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return (gradient * x).mul_(2)
+
+
 class _AddNoise(torch.autograd.Function):
-    """mean + √variance·noise, given a quarter v of the variance: the slope in v is then noise/√v, with no factor.
+    """Add √variance·noise to the mean, given a quarter v of the variance: the slope in v is then noise/√v.
 
     It keeps that slope alone for the backward pass, which is one product; autograd would keep three tensors of the
-    output's size and pass over them seven times. It uses up ``noise``.
+    output's size and pass over them seven times. It uses up ``noise`` and writes into ``mean``: on a CPU memory
+    asked for anew costs more than what is computed in it.
     """
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, quarter_variance: Tensor, noise: Tensor) -> Tensor:
         half_deviation = quarter_variance.clamp_min(_SMALLEST_VARIANCE / 4).sqrt_()
-        noisy = torch.addcmul(mean, half_deviation, noise, value=2)
-        ctx.mean_type = mean.dtype
+        ctx.mark_dirty(mean)
+        mean.addcmul_(half_deviation, noise, value=2)
         ctx.save_for_backward(noise.div_(half_deviation))
-        return noisy
+        return mean
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (slope,) = ctx.saved_tensors
-        return gradient.to(ctx.mean_type), gradient * slope, None
+        return gradient, gradient * slope, None
 
 
 class BayesianConv3d(nn.Module):
@@ -77,9 +92,11 @@ class BayesianConv3d(nn.Module):
             return self._convolve(x, self.mean if self.sample is None else self.sample, self.bias)
         mean = self._convolve(x, self.mean, self.bias)
         # float32 even under mixed precision: squares of small weights underflow in half precision.
+        precise = torch.promote_types(mean.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            quarter = self._convolve(x.float().square(), self.log_variance.float().exp() / 4, None)
-            return _AddNoise.apply(mean, quarter, noise_like(quarter.detach(), self.local_noise))
+            square = _Square.apply(x.to(precise))
+            quarter = self._convolve(square, self.log_variance.to(precise).exp() / 4, None)
+            return _AddNoise.apply(mean.to(precise), quarter, noise_like(quarter.detach(), self.local_noise))
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv3d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)

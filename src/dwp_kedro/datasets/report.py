@@ -9,7 +9,7 @@ from kedro_datasets._typing import ImagePreview
 
 from dwp_kedro.datasets.files import FileDataset
 
-_EMBEDDED_PICTURE = re.compile(r'src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"')
+_EMBEDDED_PICTURE = re.compile(r'<img[^>]* src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"')
 
 
 class ReportDataset(FileDataset[str]):

@@ -6,6 +6,9 @@ algebraically, small matrices, and are evaluated as such:
 - the encoder's first convolution (pad 1) is a matrix from 27 positions to 27, its second one from 8 to 8;
 - the decoder's 3×3×3 convolution of a 1×1×1 input (pad 1) is its centre tap;
 - the transposed 3×3×3 convolution of a 1×1×1 input is a matrix; 1×1×1 ones act on each position alike.
+
+Activations have the channel as their last axis, in which pooling is fast, and a CPU takes some hundred kernels
+at a time, because the activations of thousands do not stay in its cache.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from torch.nn import functional as F
 # Bounds of a log-variance: σ between 0.7 % and 55 times a group's spread. Below, one kernel met by chance
 # would earn the decoder an unbounded density.
 LOG_VARIANCE_RANGE = (-10.0, 8.0)
+_CHUNK = 512  # kernels evaluated at a time on a CPU
 
 
 class KernelEncoder(nn.Module):
@@ -39,12 +43,18 @@ class KernelEncoder(nn.Module):
 
     def forward(self, kernels: Tensor) -> tuple[Tensor, Tensor]:
         """Kernels (n, 27) → mean and log-variance of r(z|w), (n, latent_dim) each."""
-        x = F.linear(kernels, *_convolution_matrix(self.conv_1, self.taps_3))
-        x = F.elu(F.max_pool3d(x.unflatten(1, (32, 3, 3, 3)), 2, padding=1), inplace=True)
-        x = F.linear(x.flatten(1), *_convolution_matrix(self.conv_2, self.taps_2))
-        x = F.elu(x.unflatten(1, (64, 8)).amax(2))
-        x = F.elu(F.linear(x, self.conv_3.weight.flatten(1), self.conv_3.bias), inplace=True)
-        return self.latent_mean(x), self.latent_log_variance(x).clamp(*LOG_VARIANCE_RANGE)
+        matrices = _convolution_matrix(self.conv_1, self.taps_3), _convolution_matrix(self.conv_2, self.taps_2)
+        features = torch.cat([self._features(chunk, *matrices) for chunk in _chunks(kernels)])
+        return self.latent_mean(features), self.latent_log_variance(features).clamp(*LOG_VARIANCE_RANGE)
+
+    def _features(self, kernels: Tensor, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+        """Kernels (n, 27), matrices and biases of two convolutions → (n, 128)."""
+        x = F.linear(kernels, *first).view(-1, 3, 3, 32)
+        x = _max_pool(x, (2, 2), padding=(1, 1)).reshape(-1, 3, 1, 4 * 32)
+        x = F.elu(_max_pool(x, (2, 1), padding=(1, 0)).flatten(1))
+        x = F.linear(x, *second).view(-1, 8, 1, 64)
+        x = F.elu(_max_pool(x, (8, 1)).flatten(1))
+        return F.elu(F.linear(x, self.conv_3.weight.flatten(1), self.conv_3.bias), inplace=True)
 
 
 class KernelDecoder(nn.Module):
@@ -63,16 +73,22 @@ class KernelDecoder(nn.Module):
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (n, latent_dim) → mean and log-variance of p(w|z), (n, 27) each."""
-        x = F.elu(F.linear(self.linear(latent), self.conv_1.weight[:, :, 1, 1, 1], self.conv_1.bias), inplace=True)
-        # Columns by position first, so that the 1×1×1 layers below are plain products on (n·27, channels).
+        # Columns by position first, so that the 1×1×1 layers after it are plain products on (n·27, channels).
         spread = self.conv_2.weight.flatten(2).transpose(1, 2).reshape(128, 27 * 128)
-        x = F.elu(torch.addmm(_bias(self.conv_2).repeat(27), x, spread), inplace=True).view(-1, 128)
-        x = F.elu(_point_wise(x, self.conv_3), inplace=True)
-        x = F.elu(_point_wise(x, self.conv_4), inplace=True)
-        mean, log_variance = _point_wise(x, self.mean, self.log_variance).view(-1, 27, 2).unbind(2)
+        bias = _bias(self.conv_2).repeat(27)
+        heads = torch.cat([self._heads(chunk, spread, bias) for chunk in _chunks(latent)])
+        mean, log_variance = heads.view(-1, 27, 2).unbind(2)
         if self.literal_heads:
             return mean.tanh(), log_variance.tanh()
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+    def _heads(self, latent: Tensor, spread: Tensor, bias: Tensor) -> Tensor:
+        """Latents (n, latent_dim), matrix and bias of ``conv_2`` → (n·27, 2): both heads, at each position."""
+        x = F.elu(F.linear(self.linear(latent), self.conv_1.weight[:, :, 1, 1, 1], self.conv_1.bias), inplace=True)
+        x = F.elu(torch.addmm(bias, x, spread), inplace=True).view(-1, 128)
+        x = F.elu(_point_wise(x, self.conv_3), inplace=True)
+        x = F.elu(_point_wise(x, self.conv_4), inplace=True)
+        return _point_wise(x, self.mean, self.log_variance)
 
 
 class KernelVAE(nn.Module):
@@ -111,6 +127,10 @@ def initialise_vae(vae: KernelVAE, generator: torch.Generator) -> None:
                 tensor.copy_((2 * torch.rand(tensor.shape, generator=generator) - 1) * bound)
 
 
+def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
+    return rows.split(_CHUNK) if rows.device.type == "cpu" else (rows,)
+
+
 def _taps(side: int) -> Tensor:
     """Which tap of a 3×3×3 kernel (padding 1) leads from where to where on a cube of ``side`` voxels.
 
@@ -125,13 +145,18 @@ def _taps(side: int) -> Tensor:
 def _convolution_matrix(layer: nn.Conv3d, taps: Tensor) -> tuple[Tensor, Tensor]:
     """Matrix and bias of a 3×3×3 convolution with padding 1 on the cube of p voxels that ``taps`` is of.
 
-    (out·p, in·p) and (out·p,), axes over channel, then position. The weights are spread by a product, because the
-    gradient of gathering them by index is slow.
+    (p·out, p·in) and (p·out,), axes over position, then channel; a kernel has but one input channel. The weights
+    are spread by a product, because the gradient of gathering them by index is slow.
     """
     out_channels, in_channels = layer.weight.shape[:2]
     p = math.isqrt(taps.shape[1])
     matrix = (layer.weight.view(-1, 27) @ taps).view(out_channels, in_channels, p, p)
-    return matrix.transpose(1, 2).reshape(out_channels * p, in_channels * p), _bias(layer).repeat_interleave(p)
+    return matrix.permute(2, 0, 3, 1).reshape(p * out_channels, p * in_channels), _bias(layer).repeat(p)
+
+
+def _max_pool(x: Tensor, window: tuple[int, int], padding: tuple[int, int] = (0, 0)) -> Tensor:
+    """Pool (n, x, y, channels) → (n, x', y', channels): torch's memory format channels_last, if it is told so."""
+    return F.max_pool2d(x.permute(0, 3, 1, 2), window, padding=padding).permute(0, 2, 3, 1)
 
 
 def _point_wise(x: Tensor, *layers: nn.ConvTranspose3d) -> Tensor:
