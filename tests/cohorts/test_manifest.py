@@ -59,22 +59,28 @@ def test_facts(tmp_path: Path) -> None:
     add_subject(tmp_path, "a", 1)
     manifest, problems = build_manifest(cohort(tmp_path))
     files = [tmp_path / "a" / name for name in ("flair.nii.gz", "t1.nii.gz", "seg.nii.gz")]
+    scans = [read_volume(file).array for file in files[:2]]
     assert problems.empty
     assert list(manifest.columns) == MANIFEST_COLUMNS
-    assert manifest.to_dict("records") == [
-        {
-            "subject": "a",
-            "group": "",
-            "images": "a/flair.nii.gz|a/t1.nii.gz",
-            "label": "a/seg.nii.gz",
-            "shape": "6x7x4",
-            "spacing": "1.0x1.0x5.0",
-            "orientation": "LPS",
-            "label_voxels": 3,
-            "label_values": "0 2 4",
-            "fingerprint": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16],
-        }
-    ]
+    assert (
+        manifest.to_dict("records")
+        == [
+            {
+                "subject": "a",
+                "group": "",
+                "images": "a/flair.nii.gz|a/t1.nii.gz",
+                "label": "a/seg.nii.gz",
+                "shape": "6x7x4",
+                "spacing": "1.0x1.0x5.0",
+                "orientation": "LPS",
+                "intensities": f"{min(scan.min() for scan in scans):g} to {max(scan.max() for scan in scans):g}",
+                "label_voxels": 3,
+                "label_ml": 0.015,  # 3 voxels of 1 x 1 x 5 mm
+                "label_values": "0 2 4",
+                "fingerprint": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16],
+            }
+        ]
+    )
     images, label = resolve(manifest.iloc[0], tmp_path)
     assert [*images, label] == files
 
@@ -88,10 +94,14 @@ def test_foreground_counts_after_mapping(tmp_path: Path, labels: Any, voxels: in
     assert build_manifest(cohort(tmp_path, labels=labels))[0]["label_voxels"].tolist() == [voxels]
 
 
-@pytest.mark.parametrize(("spacing", "stated"), [("unknown", "unknown"), ((1, 1, 2.5), "1.0x1.0x2.5")])
-def test_declared_spacing_replaces_the_header(tmp_path: Path, spacing: Any, stated: str) -> None:
+@pytest.mark.parametrize(
+    ("spacing", "stated", "volume"), [("unknown", "unknown", None), ((1, 1, 2.5), "1.0x1.0x2.5", 0.0075)]
+)
+def test_declared_spacing_replaces_the_header(tmp_path: Path, spacing: Any, stated: str, volume: Any) -> None:
     add_subject(tmp_path, "a", 1)
-    assert build_manifest(cohort(tmp_path, spacing=spacing))[0]["spacing"].tolist() == [stated]
+    manifest = build_manifest(cohort(tmp_path, spacing=spacing))[0]
+    assert manifest["spacing"].tolist() == [stated]
+    assert manifest["label_ml"].tolist() == [volume]
 
 
 def test_all_problems_are_found_in_one_go(tmp_path: Path) -> None:

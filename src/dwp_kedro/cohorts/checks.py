@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+_MOST_LISTED = 30
 PROBLEM_COLUMNS = ["cohort", "subject", "problem", "file", "mend"]
 
 
@@ -32,7 +33,7 @@ def problems_table(cohort: str, problems: Iterable[Problem]) -> pd.DataFrame:
 
 
 def raise_problems(*tables: pd.DataFrame) -> None:
-    """Raise one error that lists every row of the problem tables; do nothing if they are empty.
+    """Raise one error that lists the rows of the problem tables, 30 at most; do nothing if they are empty.
 
     Raises:
         CohortError: There is a problem.
@@ -42,8 +43,12 @@ def raise_problems(*tables: pd.DataFrame) -> None:
     for row in pd.concat(tables).fillna("").itertuples():
         where = " · ".join(part for part in (row.cohort, row.subject, row.file) if part)
         lines.append(f"  {where}: {row.problem} {row.mend}")
+    n_problems = len(lines)
+    left = n_problems - _MOST_LISTED
+    if left > 0:
+        lines[_MOST_LISTED:] = [f"  … and {left} more, all in the table problems.csv"]
     if lines:
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        count = "1 problem" if len(lines) == 1 else f"{n_problems} problems"
         raise CohortError(
             f"The cohorts have {count}; nothing was trained.\n"
             + "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -34,7 +35,9 @@ MANIFEST_COLUMNS = [
     "shape",
     "spacing",
     "orientation",
+    "intensities",
     "label_voxels",
+    "label_ml",
     "label_values",
     "fingerprint",
 ]
@@ -52,7 +55,8 @@ def build_manifest(cohort: CohortParameters) -> tuple[pd.DataFrame, pd.DataFrame
     """Read every subject of a cohort and return its manifest and its problems.
 
     Columns of the manifest: subject, group, images (relative paths joined by "|"), label, shape, spacing (mm,
-    or "unknown"), orientation, label_voxels (foreground after label mapping), label_values (as in the file),
+    or "unknown"), orientation, intensities (lowest and highest of all channels), label_voxels (foreground after
+    label mapping), label_ml (its volume; missing where the spacing is unknown), label_values (as in the file),
     fingerprint (first 16 hex digits of a SHA-256 over the files' bytes). Subjects with a problem are in the
     problems only; those in ``cohort.exclude`` are in neither.
 
@@ -156,15 +160,18 @@ def _describe(files: SubjectFiles, folder: Path, cohort: CohortParameters) -> _F
     if problems:
         return problems
     image_digest, fingerprint = _digests(files, folder)
+    spacing = _spacing(cohort, images[0])
     row = {
         "subject": subject,
         "group": files.group,
         "images": "|".join(files.images),
         "label": files.label,
         "shape": "x".join(str(side) for side in label.shape),
-        "spacing": _describe_spacing(cohort, images[0]),
+        "spacing": "unknown" if spacing is None else "x".join(str(round(side, 4)) for side in spacing),
         "orientation": images[0].orientation,
+        "intensities": f"{min(v.array.min() for v in images):g} to {max(v.array.max() for v in images):g}",
         "label_voxels": n_foreground,
+        "label_ml": _volume(n_foreground, spacing),
         "label_values": _join(values),
         "fingerprint": fingerprint[:16],
     }
@@ -177,11 +184,16 @@ def _tell(subject: str, file: str, folder: Path, error: VolumeError) -> Problem:
     return Problem(subject, f"{problem}.", file, f"{mend[:1].upper()}{mend[1:]}.")
 
 
-def _describe_spacing(cohort: CohortParameters, volume: Volume) -> str:
+def _spacing(cohort: CohortParameters, volume: Volume) -> tuple[float, float, float] | None:
+    """Voxel size of a volume, mm, as its cohort declares it; None if that is unknown."""
     if cohort.spacing == "unknown":
-        return "unknown"
-    spacing = volume.spacing if cohort.spacing == "header" else cohort.spacing
-    return "x".join(str(round(float(side), 4)) for side in spacing)
+        return None
+    return volume.spacing if cohort.spacing == "header" else cohort.spacing
+
+
+def _volume(n_voxels: int, spacing: tuple[float, float, float] | None) -> float | None:
+    """Volume of so many voxels, ml."""
+    return None if spacing is None else round(n_voxels * math.prod(spacing) / 1000, 4)
 
 
 def _digests(files: SubjectFiles, folder: Path) -> tuple[str, str]:

@@ -6,7 +6,15 @@ import glob
 import posixpath
 from pathlib import Path
 
-from dwp_kedro.cohorts.readers.subject_files import SubjectFiles, choose_one, list_folders, require_folder
+from dwp_kedro.cohorts.checks import name_some
+from dwp_kedro.cohorts.readers.subject_files import (
+    NIFTI_SUFFIXES,
+    SubjectFiles,
+    choose_one,
+    list_files,
+    list_folders,
+    require_folder,
+)
 from dwp_kedro.parameters import SubjectFoldersReader
 
 
@@ -26,6 +34,7 @@ def read_subject_folders(reader: SubjectFoldersReader) -> list[SubjectFiles]:
 
 def _read_folder(reader: SubjectFoldersReader, folder: Path) -> SubjectFiles:
     subject = folder.name
+    present = name_some([path.relative_to(folder).as_posix() for path in list_files(folder, NIFTI_SUFFIXES)])
     found, problems = [], []
     for pattern in (*reader.channels, reader.label):
         filled = pattern.replace("{subject}", glob.escape(subject))
@@ -34,7 +43,9 @@ def _read_folder(reader: SubjectFoldersReader, folder: Path) -> SubjectFiles:
             for name in glob.glob(filled, root_dir=folder, recursive=True)
             if (folder / name).is_file()
         )
-        mend = "Add the file, correct the pattern, or exclude the subject."
+        mend = (
+            f"There are {present or 'no NIfTI files'}: add the file, correct the pattern, or exclude the subject."
+        )
         path, missing = choose_one(subject, matches, f"file for the pattern '{pattern}'", mend)
         found.append(path)
         problems += missing
