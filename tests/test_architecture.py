@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "networks": set(),
     "bayes": {"networks"},
     "training": {"bayes", "networks", "progress"},
+    "parameters": set(),
     "imaging": {"parameters"},
     "cohorts": {"imaging", "parameters", "progress"},
     "evaluation": {"imaging", "progress"},

@@ -3,22 +3,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from dwp_kedro import parameters
 from dwp_kedro.parameters import CohortParameters, GridParameters, ScheduleParameters
+from dwp_kedro.parameters.check import ParameterError
+from dwp_kedro.parameters.environment import DataProcessingParameters, EnvironmentParameters, TrackingParameters
 from dwp_kedro.pipelines.plan import Plan
 
 METHODS = {"ri": {"start": "he"}, "dwp": {"start": "prior", "prior": "deep_weight_prior"}}
 
 
 def plan(**changes: Any) -> Plan:
-    parameters: dict[str, Any] = {
+    blocks: dict[str, Any] = {
         "grid": {"methods": ["ri", "dwp"]},
         "methods": METHODS,
         "source_training": {},
         "prior_learning": {},
     }
-    return Plan.from_parameters({**parameters, **changes})
+    return Plan.from_parameters({**blocks, **changes})
 
 
 @pytest.mark.parametrize(
@@ -46,13 +49,20 @@ def test_the_papers_grid_is_the_default():
 def test_what_can_only_fail_after_hours_is_refused_at_once():
     with pytest.raises(ValueError, match="no network is left to learn a prior from"):
         plan(source_training={"n_networks": 1})
-    with pytest.raises(ValueError, match=r"methods.ri.trained_layers names down9.*init_conv, down1"):
+    with pytest.raises(ValueError, match=r"methods.ri.trained_layers: names down9.*init_conv, down1"):
         plan(methods={**METHODS, "ri": {"start": "he", "trained_layers": ["down9"]}})
-    with pytest.raises(ValueError, match=r"grid.methods names pr.*ri, dwp"):
+    with pytest.raises(ValueError, match=r"grid.methods: names pr;.*ri, dwp"):
         plan(grid={"methods": ["pr"]})
     assert plan(source_training={"n_networks": 1}, prior="priors/colleague.safetensors").receives_prior
-    with pytest.raises(ValueError, match=r"prior is 'learned'.*learnt or to the path of a prior file"):
+    with pytest.raises(ValueError, match=r"prior: is 'learned'.*learnt or to the path of a prior file"):
         plan(prior="learned")
+
+
+def test_blocks_that_contradict_each_other_are_told_together():
+    with pytest.raises(ParameterError) as caught:
+        plan(source_training={"n_networks": 1}, grid={"methods": ["ri", "dpw"]})
+    assert str(caught.value).startswith("2 parameters are wrong")
+    assert "did you mean dwp?" in str(caught.value)
 
 
 def test_only_methods_that_take_something_from_the_source_need_a_source():
@@ -78,6 +88,12 @@ def test_classes_do_not_share_values():
         "core",
         "rim",
     ]
+
+
+def test_every_parameter_has_a_description():
+    models = [m for m in vars(parameters).values() if isinstance(m, type) and issubclass(m, BaseModel)]
+    models += [DataProcessingParameters, EnvironmentParameters, TrackingParameters]
+    assert [f"{m.__name__}.{n}" for m in models for n, f in m.model_fields.items() if not f.description] == []
 
 
 @pytest.mark.parametrize("grid", [[16, 16, 8], [20, 16, 16]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dwp_kedro.tracking.checkpoint_hook import CheckpointHook
+from dwp_kedro.tracking.cohort_hook import CohortHook
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
 from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
 from dwp_kedro.tracking.summary_hook import SummaryHook
@@ -12,6 +13,7 @@ from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
 __all__ = [
     "HOOKS",
     "CheckpointHook",
+    "CohortHook",
     "MissingUpstreamError",
     "MlflowHook",
     "StaleSummaryHook",
@@ -20,4 +22,12 @@ __all__ = [
     "UpstreamHook",
 ]
 
-HOOKS = (MlflowHook(), SummaryHook(), TerminalHook(), UpstreamHook(), StaleSummaryHook(), CheckpointHook())
+HOOKS = (
+    CohortHook(),
+    MlflowHook(),
+    SummaryHook(),
+    TerminalHook(),
+    UpstreamHook(),
+    StaleSummaryHook(),
+    CheckpointHook(),
+)

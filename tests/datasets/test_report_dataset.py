@@ -12,7 +12,9 @@ PICTURE = base64.b64encode(b"\x89PNG first").decode()
 
 
 def test_a_page_comes_back_as_it_was_and_shows_its_first_picture(tmp_path: Path) -> None:
-    page = f'<script>i.src="data:image/png;base64,ABCD"</script><p>Größe ≤ 3</p><img alt="a" src="data:image/png;base64,{PICTURE}"><img src="data:image/png;base64,AAAA">'
+    script = '<script>i.src="data:image/png;base64,ABCD"</script>'
+    pictures = f'<img alt="a" src="data:image/png;base64,{PICTURE}"><img src="data:image/png;base64,AAAA">'
+    page = f"{script}<p>Größe ≤ 3</p>{pictures}"
     dataset = ReportDataset(filepath=str(tmp_path / "a" / "report.html"))
     dataset.save(page)
     assert dataset.load() == page

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, voxel_sizes
 from scipy.spatial.transform import Rotation
 
 from dwp_kedro.imaging.preprocessing import (
@@ -254,6 +254,53 @@ def test_stripes_finer_than_the_new_grid_do_not_turn_into_coarse_ones() -> None:
     (channel,), _ = preprocess_subject([Volume.from_array(ramp + stripes, np.eye(4))], None, cohort)
     line = channel.array[1:-1, 8, 8]
     assert np.all(np.diff(line) > 0)
+
+
+def test_a_window_clips_before_anything_is_averaged() -> None:
+    random = np.random.default_rng(0)
+    array = np.full((16, 16, 16), -1000.0)
+    array[4:12, 4:12, 4:12] = random.uniform(-150, 250, (8, 8, 8))
+    array[6, 6, 6] = 3000  # metal
+    image = Volume.from_array(array.astype(np.int16), np.eye(4))
+    ct = {"window": (-175, 250), "foreground_threshold": -500, "grid": None, "crop_foreground": True}
+    (channel,), _ = preprocess_subject([image], None, make_cohort(**ct))
+    body = np.clip(array[4:12, 4:12, 4:12].astype(np.int16), -175, 250).astype(float)
+    assert channel.shape == (8, 8, 8), "the air is cut off"
+    assert np.allclose(channel.array, (body - body.mean()) / body.std(), atol=1e-5)
+    # Interpolated, a clipped piece of metal is as bright as the window's end at most, and so is what is beside it.
+    (coarse,), _ = preprocess_subject([image], None, make_cohort(**ct, spacing=(2.0, 2.0, 2.0)))
+    plain = np.where(array > 250, 250, array)
+    (expected,), _ = preprocess_subject(
+        [Volume.from_array(plain.astype(np.int16), np.eye(4))], None, make_cohort(**ct, spacing=(2.0, 2.0, 2.0))
+    )
+    assert np.allclose(coarse.array, expected.array, atol=1e-5)
+
+
+def test_air_counts_where_all_voxels_are_foreground() -> None:
+    array = np.full((16, 16, 16), -1000.0)
+    array[4:12] = np.random.default_rng(0).uniform(-150, 200, (8, 16, 16))
+    cohort = make_cohort(window=(-175, 250), foreground_threshold=None, grid=None)
+    (channel,), _ = preprocess_subject([Volume.from_array(array, np.eye(4))], None, cohort)
+    clipped = array.clip(-175, 250)
+    assert np.allclose(channel.array, (clipped - clipped.mean()) / clipped.std(), atol=1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(shape=shapes, affine=affines, spacing=st.one_of(st.none(), spacings))
+def test_without_a_grid_volumes_keep_their_size_and_come_back(shape: Any, affine: Any, spacing: Any) -> None:
+    place = apply_affine(affine, (np.array(shape) - 1) / 2)
+    image, label = make_blob(shape, affine, place)
+    cohort = make_cohort(foreground_threshold=None, grid=None, spacing=spacing)
+    (channel,), mask = preprocess_subject([image], label, cohort)
+    assert mask is not None
+    extent = np.array(channel.shape) * channel.spacing
+    own = np.sort(np.array(shape) * voxel_sizes(affine))
+    assert np.allclose(np.sort(extent), own, atol=1.01 * max(*channel.spacing, *image.spacing))
+    probability = np.stack([mask.array == 0, mask.array == 1]).astype(np.float32)
+    back = to_own_grid(probability, mask.affine, shape, affine)
+    if spacing is None:
+        assert np.array_equal(back, label.array)
+    assert np.abs(centre_of_mass(back, affine) - place).max() < 0.5 * max(*mask.spacing, *image.spacing)
 
 
 # --- one clear error per bad subject -----------------------------------------------------------------------

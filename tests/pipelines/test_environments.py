@@ -9,10 +9,9 @@ import pytest
 from kedro.framework.project import configure_project, pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import MemoryDataset
-from kedro.validation.exceptions import ParameterValidationError
-from pydantic import ValidationError
 
 from dwp_kedro.parameters import CohortParameters, GridParameters, MethodParameters
+from dwp_kedro.parameters.check import ParameterError
 from dwp_kedro.pipelines.plan import PlanHook
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,7 +42,7 @@ def place_of(dataset: Any) -> PurePosixPath:
 
 
 def test_all_environments_are_looked_at():
-    assert {"base", "test", "hippocampus_to_lgg", "ms_to_brats18"} <= set(ENVIRONMENTS)
+    assert {"base", "template", "test", "hippocampus_to_lgg", "ms_to_brats18"} <= set(ENVIRONMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +99,19 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("block", "key"), PARAMETERS_OF.items())
 def test_a_misspelt_key_is_refused_by_name(open_project: Any, block: str, key: str):
-    # Kedro validates what the nodes read; the plan validates some blocks before there are nodes.
-    with pytest.raises((ParameterValidationError, ValidationError), match=rf"(?s){key}.*Extra inputs"):
-        _ = open_project(REPOSITORY, None, nested(f"{block}.{key}", 1)).params
+    with pytest.raises(ParameterError, match=rf"{block}.{key} in --params: there is no such parameter"):
+        open_project(REPOSITORY, None, nested(f"{block}.{key}", 1))
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_parameter_of_the_command_changes_that_one_alone(open_project: Any, environment: str):
+    given = {"compute": {"device": "cpu"}, "target_training": {"schedule": {"max_steps": 7}}}
+    before = open_project(REPOSITORY, env_option(environment)).params
+    after = open_project(REPOSITORY, env_option(environment), given).params
+    schedule = before["target_training"].schedule.model_copy(update={"max_steps": 7})
+    assert after["compute"] == before["compute"].model_copy(update={"device": "cpu"})
+    assert after["target_training"] == before["target_training"].model_copy(update={"schedule": schedule})
+    assert after["grid"] == before["grid"]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

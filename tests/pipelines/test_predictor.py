@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -262,6 +264,40 @@ def test_the_fingerprint_changes_with_weights_and_settings(monkeypatch: pytest.M
     ]
     assert len(set(prints)) == len(prints)
     assert fingerprint(checkpoint()) == prints[0]
+
+
+class Local(nn.Module):
+    """Says of every voxel by itself what it is, and remembers how much it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add(tuple(x.shape[2:]))
+        return torch.cat([torch.zeros_like(x), 5 * x], 1)
+
+
+@pytest.mark.parametrize("grid", [[40, 40, 40], None])
+@pytest.mark.parametrize(("window", "patch", "free", "expected"), [
+    ("auto", [32, 24, 24], 10**12, (32, 24, 24)), ("auto", [40, 40, 40], 10**12, (40, 40, 40)),
+    ("auto", [40, 40, 40], 1000, (24, 24, 24)), ("whole", [24, 24, 24], 1000, None),
+    ([16, 16, 24], [24, 24, 24], 10**12, (16, 16, 24)),
+])  # fmt: skip
+def test_a_scan_is_seen_whole_or_through_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: Any, window: Any, patch: Any, free: int, expected: Any
+):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    image = store(tmp_path / "scan.nii", (38, 30, 33), centred(np.diag([-2.0, 2.0, 2.0]), (38, 30, 33)))
+    network = Local()
+    preprocessing = {**PREPROCESSING, "grid": grid}
+    predictor = make_predictor(network, preprocessing=preprocessing, patch=patch, new_scans={"window": window})
+    segmentation = predictor.segment([tmp_path / "scan.nii"])
+    # Its own size is padded to multiples of 8.
+    assert network.seen == {expected or ((40, 40, 40) if grid else (40, 32, 40))}
+    array = np.asarray(image.dataobj).astype(float)
+    clear = np.abs(array - array.mean()) > 1
+    assert np.array_equal(segmentation.mask[clear] == 1, (array > array.mean())[clear])
 
 
 def test_real_numbers_of_a_network(tmp_path: Path):

@@ -60,7 +60,7 @@ def test_the_names_of_all_nodes(open_project: Any):
             *(
                 f"data_processing.{step}_{cohort}"
                 for cohort in ("source", "target")
-                for step in ("read", "preprocess", "describe", "draw")
+                for step in ("read", "overview", "preprocess", "describe", "draw")
             ),
             "data_processing.collect_problems",
             "data_processing.split",
@@ -201,5 +201,5 @@ def test_without_a_session_the_environment_variable_decides(monkeypatch: pytest.
 
 
 def test_a_method_without_a_record_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"grid\.methods names dwq;.*has ri, pr, dwp"):
+    with pytest.raises(ValueError, match=r"grid\.methods: names dwq; did you mean dwp\?"):
         build(["ri", "dwq"])

@@ -38,10 +38,10 @@ def thread():
         yield executor
 
 
-def _batches(thread, *, transform=None, seed=0, last_step=100, order=None) -> Batches:
+def _batches(thread, *, transform=None, seed=0, last_step=100, order=None, data=DATA) -> Batches:
     order = make_generator(seed, "order") if order is None else order
     return Batches(
-        DATA, ROWS, 2, order=order, transform=transform, seed=seed, last_step=last_step, pin=False, thread=thread
+        data, ROWS, 2, order=order, transform=transform, seed=seed, last_step=last_step, pin=False, thread=thread
     )
 
 
@@ -111,3 +111,21 @@ def test_an_error_comes_with_its_own_batch(thread):
     with pytest.raises(ZeroDivisionError, match="in the transform"):
         taken.extend(iter(_batches(thread, transform=Broken()).epoch(0)))
     assert len(taken) == 2
+
+
+def test_rows_one_by_one_make_the_same_batches_as_a_tensor(thread):
+    data = ([*DATA[0]], DATA[1])
+    for found, expected in zip(_batches(thread, data=data).epoch(0), _batches(thread).epoch(0), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_transform_gets_rows_of_different_sizes_as_they_are(thread):
+    class Shorten(Recording):
+        def __call__(self, batch, seed):
+            assert isinstance(batch[0], list)
+            return torch.stack([row[:2] for row in batch[0]]), batch[1]
+
+    data = ([torch.arange(2.0 + row) + row for row in range(10)], DATA[1])
+    for rows, labels in _batches(thread, data=data, transform=Shorten()).epoch(0):
+        assert torch.equal(rows[:, 0], labels / 10)
+        assert torch.equal(rows[:, 1], labels / 10 + 1)

@@ -365,3 +365,41 @@ def test_a_loss_that_is_not_finite_stops_with_its_cause():
 
     with pytest.raises(TrainingError, match=r"task: loss not finite at step 3.*learning_rate"):
         _train(Broken())
+
+
+class Halves:
+    """Cuts rows of any length to their first three entries."""
+
+    def __call__(self, batch, seed):
+        x, y = batch
+        return torch.stack([row[:3] for row in x]), torch.stack(list(y))
+
+    def settings(self):
+        return {}
+
+
+def test_rows_of_different_sizes_train_like_what_a_transform_makes_of_them(monkeypatch):
+    shapes = []
+    resolve = loop.resolve_precision
+    monkeypatch.setattr(loop, "resolve_precision", lambda *given: shapes.append(given[2]) or resolve(*given))
+    whole, ragged = Regression(), Regression()
+    _train(whole)
+    x, y = _data()
+    rows = [torch.cat([row, torch.full((index,), 9.0)]) for index, row in enumerate(x)]
+    settings = {"task": "task", "batch_size": 4, "schedule": COSINE, "seed": 0, "compute": Compute(device="cpu")}
+    train(ragged, (rows, y), transform=Halves(), **settings)
+    assert torch.equal(whole.weight, ragged.weight)
+    assert tuple(shapes[1])[-1] == 3, "the precision is that for what the objective sees"
+
+
+def test_a_state_of_other_rows_is_not_taken_up(tmp_path):
+    compute = Compute(device="cpu", state_folder=tmp_path, state_every_seconds=0)
+    x, y = _data()
+    settings = {"task": "task", "batch_size": 4, "schedule": COSINE, "seed": 0, "compute": compute}
+    with listening(KillAt(14)), pytest.raises(KilledError):
+        train(Regression(), ([*x], y), transform=Halves(), **settings)
+    changed = [*x[:-1], x[-1] + 1]
+    resumed, fresh = Regression(), Regression()
+    train(resumed, (changed, y), transform=Halves(), **settings)
+    train(fresh, (changed, y), transform=Halves(), **settings)
+    assert torch.equal(resumed.weight, fresh.weight)

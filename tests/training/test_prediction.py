@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def _posterior(sigma: float = 0.1, seed: int = 0) -> BayesianNetwork:
     return BayesianNetwork(network, groups, {group.name: sigma for group in groups})
 
 
-def _predict(networks: list[nn.Module], volumes: Tensor, **options: int) -> list[Prediction]:
+def _predict(networks: list[nn.Module], volumes: Tensor, **options: Any) -> list[Prediction]:
     return list(predict(networks, lambda i: volumes[i], len(volumes), **OPTIONS, **options))
 
 
@@ -143,6 +144,23 @@ def test_networks_of_an_ensemble_draw_noise_of_their_own_and_weigh_the_same():
             with network.weight_sample(generator):
                 total += network(volumes)[0].softmax(0)
     torch.testing.assert_close(mixed.probability, plain.probability / 2 + total / 8)
+
+
+def _see_halves(network: nn.Module, volume: Tensor, device: torch.device) -> Tensor:
+    """Two windows side by side, without overlap."""
+    return torch.cat([network(half.to(device)) for half in volume.split(16, dim=2)], 2)
+
+
+def test_one_weight_sample_serves_all_windows_of_a_volume():
+    half = _volumes(1)
+    volume = torch.cat([half, half], 2)
+    (prediction,) = _predict([_posterior()], volume, n_samples=3, seed=2, infer=_see_halves)
+    (alone,) = _predict([_posterior()], half, n_samples=3, seed=2)
+    for name in ("probability", "entropy", "mutual_information"):
+        first, second = getattr(prediction, name).split(16, dim=-3)
+        assert torch.equal(first, second), "the same image, the same weights"
+        assert torch.equal(first, getattr(alone, name))
+    assert prediction.mutual_information.max() > 1e-4
 
 
 def test_gradients_stay_on_for_whoever_asks_between_volumes():

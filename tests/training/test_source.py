@@ -38,16 +38,19 @@ def _bright_cubes(n: int = 4):
     return images + 0.1 * noise, labels
 
 
+def _score(network, images, labels) -> float:
+    return mean_dice(network, lambda i: images[i], lambda i: labels[i], len(images), task="score", compute=CPU)
+
+
 def test_training_learns_and_l2_shrinks_the_kernels():
     images, labels = _bright_cubes()
     spreads = []
     for l2 in (0.0, 0.03):
         network = new_network(1, 2, (4, 4, 4, 4), seed=0)
-        before = mean_dice(network, images, labels, task="score", compute=CPU)
+        before = _score(network, images, labels)
         history = train_source(
             network,
-            images,
-            labels,
+            (images, labels),
             task="train",
             schedule=Schedule(kind="cosine", learning_rate=0.01, max_steps=40),
             batch_size=2,
@@ -57,7 +60,7 @@ def test_training_learns_and_l2_shrinks_the_kernels():
             compute=CPU,
             rows=range(4),
         )
-        assert mean_dice(network, images, labels, task="score", compute=CPU) > max(0.6, before)
+        assert _score(network, images, labels) > max(0.6, before)
         assert history.rows[-1]["loss"] < history.rows[0]["loss"]
         assert {"step", "loss", "data_term", "train_dsc", "learning_rate"} <= history.rows[0].keys()
         spreads.append(network.down6.conv_1.weight.std().item())
@@ -102,10 +105,9 @@ class AtEachStep:
 
 
 def _collect(network, compute=CPU):
-    images, labels = _bright_cubes()
     settings = {"snapshots": SNAPSHOTS, "batch_size": 2, "dice_weight": 0.99, "l2": 1e-3, "seed": 3}
     return collect_source_posterior(
-        network, images, labels, task="snapshots", compute=compute, transform=Noise(), **settings
+        network, _bright_cubes(), task="snapshots", compute=compute, transform=Noise(), **settings
     )
 
 
@@ -125,11 +127,10 @@ def test_the_source_posterior_is_that_of_snapshots_kept_by_hand():
         if step % 3 == 0:
             kept.append({name: weight.detach().double() for name, weight in network.named_parameters()})
 
-    images, labels = _bright_cubes()
     settings = {"batch_size": 2, "dice_weight": 0.99, "l2": 1e-3, "seed": 3, "compute": CPU, "rows": range(4)}
     schedule = Schedule(kind="constant", learning_rate=0.01, max_steps=15)
     with listening(AtEachStep(keep)):
-        train_source(network, images, labels, task="by hand", schedule=schedule, transform=Noise(), **settings)
+        train_source(network, _bright_cubes(), task="by hand", schedule=schedule, transform=Noise(), **settings)
     assert len(kept) == 6, "the start and five snapshots"
     assert found.keys() == {f"{part}/{name}" for part in ("mean", "variance", "deviations") for name in start}
     for name in start:

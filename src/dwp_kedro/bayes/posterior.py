@@ -25,20 +25,6 @@ LOG_VARIANCE_RANGE = (-20.0, 2.0)
 _SMALLEST_VARIANCE = 1e-12  # of an output; the square root's slope at 0 is infinite
 
 
-class _Square(torch.autograd.Function):
-    """x², with a gradient in two passes instead of autograd's three."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.square()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return (gradient * x).mul_(2)
-
-
 class _AddNoise(torch.autograd.Function):
     """Add √variance·noise to the mean, given a quarter v of the variance: the slope in v is then noise/√v.
 
@@ -94,8 +80,7 @@ class BayesianConv3d(nn.Module):
         # float32 even under mixed precision: squares of small weights underflow in half precision.
         precise = torch.promote_types(mean.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            square = _Square.apply(x.to(precise))
-            quarter = self._convolve(square, self.log_variance.to(precise).exp() / 4, None)
+            quarter = self._convolve(x.to(precise).square(), self.log_variance.to(precise).exp() / 4, None)
             return _AddNoise.apply(mean.to(precise), quarter, noise_like(quarter.detach(), self.local_noise))
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Augmentation:
         """Return what the result depends on, as plain JSON values."""
         return self.parameters.model_dump(mode="json")
 
-    def __call__(self, batch: tuple[Tensor, ...], seed: int) -> tuple[Tensor, ...]:
+    def __call__(self, batch: tuple[Tensor | Sequence[Tensor], ...], seed: int) -> tuple[Tensor, ...]:
         """Return changed copies of images (b, c, x, y, z), float32, and labels (b, x, y, z), int64.
 
         Args:
@@ -56,7 +57,7 @@ class Augmentation:
         """
         images, labels = batch
         augmented = [
-            self._augment(image, label, _random_state(seed, item))
+            self._augment(image, label, random_state(seed, item))
             for item, (image, label) in enumerate(zip(images, labels, strict=True))
         ]
         new_images, new_labels = zip(*augmented, strict=True)
@@ -106,7 +107,7 @@ class Augmentation:
         return torch.where(channel == 0, channel, noisy)
 
 
-def _random_state(seed: int, item: int) -> np.random.RandomState:
+def random_state(seed: int, item: int) -> np.random.RandomState:
     """Return the kind of generator that MONAI wants, seeded by all bits of both numbers."""
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, item])))
 

@@ -40,20 +40,24 @@ def middle_slices(volume: Volume) -> Figure:
     return figure
 
 
-def contact_sheet(subjects: Iterable[tuple[str, Volume, Volume]], count: int, *, columns: int = 8) -> Figure:
+def contact_sheet(
+    subjects: Iterable[tuple[str, Volume, Volume]], count: int, *, title: str = "", columns: int = 8
+) -> Figure:
     """Show every subject's axial slice with the most label voxels, label outlined.
 
     Args:
         subjects: ``count`` triples of name, image and label map; one at a time is kept in memory.
         count: how many there are.
+        title: above all of them.
         columns: pictures in a row.
     """
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(1.6 * columns, 1.75 * rows), layout="constrained")
+    figure = Figure(figsize=(1.6 * columns, 1.75 * rows + 0.3), layout="constrained")
+    figure.suptitle(title, fontsize=9, wrap=True)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[count:]:
         axes.set_axis_off()
-    for axes, (subject, image, label) in zip(panels, subjects, strict=False):
+    for (subject, image, label), axes in zip(subjects, panels, strict=False):
         array, spacing = _canonical(image)
         mask, _ = _canonical(label)
         index = largest_slice(mask)

@@ -69,12 +69,12 @@ def preprocess_subject(
 ) -> tuple[list[Volume], Volume | None]:
     """Bring one subject's channels and label map to the network's grid.
 
-    Canonical orientation (RAS), resampling to a spacing, foreground crop, fit to the grid, then each channel
-    to zero mean and unit variance over its foreground, 0 elsewhere. Images are interpolated linearly,
-    smoothed first where voxels become larger; labels and foreground take the nearest voxel.
+    Clipping to a window, canonical orientation (RAS), resampling to a spacing, foreground crop, fit to the grid,
+    if there is one, then each channel to zero mean and unit variance over its foreground, 0 elsewhere. Images are
+    interpolated linearly, smoothed first where voxels become larger; labels and foreground take the nearest voxel.
 
     Returns:
-        The channels, float32, and the label map, uint8, all of the network's grid. Their affines are true to
+        The channels, float32, and the label map, uint8, all of one grid. Their affines are true to
         the scanner as far as ``cohort.spacing`` is.
 
     Raises:
@@ -89,6 +89,9 @@ def preprocess_subject(
     for image, mask in zip(images, above, strict=True):
         if not mask.any():
             raise VolumeError(f"{image.source}: no voxel is above {threshold}; lower foreground_threshold")
+    if parameters.window is not None:
+        # Before interpolation, which would spread metal over what is around it.
+        intensities = intensities.clip(*parameters.window)
     masks = [*above, map_labels(label.array, cohort.labels)] if label else [*above]
 
     scan = MetaTensor(torch.from_numpy(intensities), affine=affine)
@@ -150,6 +153,8 @@ def _to_grid(
         box = CropForeground(select_fn=lambda mask: mask > 0).compute_bounding_box(masks[:n_channels])
         crop = SpatialCrop(roi_start=box[0], roi_end=box[1])
         scan, masks = _apply(crop, scan), _apply(crop, masks)
+    if grid is None:
+        return scan, masks
     if parameters.fit == "pad_crop":
         fit = ResizeWithPadOrCrop(grid)
         return _apply(fit, scan), _apply(fit, masks)

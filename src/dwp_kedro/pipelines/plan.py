@@ -24,6 +24,14 @@ from dwp_kedro.parameters import (
     PriorLearningParameters,
     SourceTrainingParameters,
 )
+from dwp_kedro.parameters.check import (
+    ParameterError,
+    ParameterProblem,
+    did_you_mean,
+    find_problems,
+    list_problems,
+)
+from dwp_kedro.parameters.files import EnvironmentFiles
 
 _PROJECT = Path(__file__).parents[3]
 _LEARNT = "learnt"
@@ -41,31 +49,36 @@ class Plan:
     """``learnt``, or the path of a colleague's prior file."""
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Plan:
-        """Validate the blocks of a parameters dictionary."""
+    def from_parameters(cls, parameters: Mapping[str, Any], place: Callable[..., str] = lambda path: "") -> Plan:
+        """Take the plan from a dictionary of parameter blocks.
+
+        Raises:
+            ValidationError: a block is wrong by itself.
+            ParameterError: blocks contradict each other; ``place`` says in which file each of them stands.
+        """
         grid = GridParameters.model_validate(parameters["grid"])
-        unknown = [name for name in grid.methods if name not in parameters["methods"]]
-        if unknown:
-            raise ValueError(
-                f"grid.methods names {', '.join(unknown)}; the block 'methods' of the parameters "
-                f"has {', '.join(parameters['methods'])}"
-            )
-        methods = {name: MethodParameters.model_validate(parameters["methods"][name]) for name in grid.methods}
-        layers = [name for name, _ in UNet3D().named_children()]
-        for name, method in methods.items():
-            strangers = [layer for layer in method.trained_layers or [] if layer not in layers]
-            if strangers:
-                raise ValueError(
-                    f"methods.{name}.trained_layers names {', '.join(strangers)}; "
-                    f"the network's top-level layers are {', '.join(layers)}"
-                )
-        return cls(
+        plan = cls(
             grid,
-            methods,
+            {
+                name: MethodParameters.model_validate(parameters["methods"][name])
+                for name in grid.methods
+                if name in parameters["methods"]
+            },
             SourceTrainingParameters.model_validate(parameters["source_training"]),
             PriorLearningParameters.model_validate(parameters["prior_learning"]),
             parameters.get("prior", _LEARNT),
         )
+        conflicts = [
+            ParameterProblem(
+                ("grid", "methods"), f"names {name}; {did_you_mean(name, list(parameters['methods']))}"
+            )
+            for name in grid.methods
+            if name not in parameters["methods"]
+        ]
+        conflicts += plan.find_conflicts()
+        if conflicts:
+            raise ParameterError(list_problems(conflicts, place))
+        return plan
 
     @property
     def receives_prior(self) -> bool:
@@ -91,28 +104,35 @@ class Plan:
         """Names of the source networks that a draw of the training volumes starts from, one per component."""
         return [f"whole_{(split + k) % self.source_training.n_whole}" for k in range(components)]
 
-    def __post_init__(self) -> None:
-        if self.receives_prior and not str(self.prior).endswith(".safetensors"):
-            raise ValueError(
-                f"prior is {self.prior!r}: set it, in globals.yml or by --params prior=..., to learnt or to the "
-                "path of a prior file, which ends in .safetensors"
-            )
+    def find_conflicts(self) -> list[ParameterProblem]:
+        """Return what can only fail after hours, or before them in a way that nobody understands."""
+        problems = []
+        layers = [name for name, _ in UNet3D().named_children()]
         for name, method in self.methods.items():
-            if (
-                "source_posterior" in method.priors
-                and not self.receives_prior
-                and self.source_training.snapshots is None
-            ):
-                raise ValueError(
-                    f"methods.{name}.prior is source_posterior, which is made from snapshots of a source network: "
-                    "set source_training.snapshots"
+            strangers = [layer for layer in method.trained_layers or [] if layer not in layers]
+            if strangers:
+                text = f"names {', '.join(strangers)}; the network's top-level layers are {', '.join(layers)}"
+                problems.append(ParameterProblem(("methods", name, "trained_layers"), text))
+        if self.receives_prior:
+            if not str(self.prior).endswith(".safetensors"):
+                text = f"is {self.prior!r}: set it to learnt or to the path of a prior file, NAME.safetensors"
+                problems.append(ParameterProblem(("prior",), text))
+            return problems
+        for name, method in self.methods.items():
+            if "source_posterior" in method.priors and self.source_training.snapshots is None:
+                text = (
+                    "is source_posterior, which is made from snapshots of a source network: set "
+                    "source_training.snapshots"
                 )
+                problems.append(ParameterProblem(("methods", name, "prior"), text))
         n_networks, heldout = self.source_training.n_networks, self.prior_learning.heldout_networks
-        if not self.receives_prior and n_networks <= heldout:
-            raise ValueError(
-                f"source_training.n_networks is {n_networks} and prior_learning.heldout_networks {heldout}: "
-                "no network is left to learn a prior from; raise the first or lower the second"
+        if n_networks <= heldout:
+            text = (
+                f"is {n_networks} and prior_learning.heldout_networks {heldout}: no network is left to learn a "
+                "prior from; raise the first or lower the second"
             )
+            problems.append(ParameterProblem(("source_training", "n_networks"), text))
+        return problems
 
 
 class PlanHook:
@@ -123,11 +143,20 @@ class PlanHook:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Remember the plan; ``context.params`` would already load the pipelines."""
+        """Check all parameters, and remember the plan; ``context.params`` would already load the pipelines.
+
+        Raises:
+            ParameterError: parameters are wrong; the message lists all of them.
+        """
         PlanHook.project_path = Path(context.project_path)
-        parameters = context.config_loader["parameters"]
+        files = EnvironmentFiles(context.config_loader, settings.CONFIG_LOADER_ARGS, PlanHook.project_path)
+        parameters = files.parameters()
+        problems = [*files.find_misplaced(), *find_problems(parameters, files.no_parameters())]
+        if problems:
+            raise ParameterError(list_problems(problems, files.place))
         _check_environment(context.env, parameters["environment"])
-        PlanHook.plan = Plan.from_parameters(parameters)
+        PlanHook.plan = Plan.from_parameters(parameters, files.place)
+        context.config_loader["parameters"] = parameters  # as all that follows reads them
 
 
 def project_path(path: str) -> str:
@@ -139,10 +168,10 @@ def _check_environment(run: str | None, written: str) -> None:
     """Refuse an environment that would write into another one's folders.
 
     Raises:
-        ValueError: if ``globals.yml`` of the environment that runs names another one.
+        ParameterError: if ``globals.yml`` of the environment that runs names another one.
     """
     if run not in (None, "base", "local", written):
-        raise ValueError(
+        raise ParameterError(
             f"--env {run} would write into the folders of '{written}'. "
             f"Put `environment: {run}` into conf/{run}/globals.yml."
         )

@@ -32,6 +32,7 @@ from dwp_kedro.imaging.volume import Volume, VolumeError, read_volume
 from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError
 from dwp_kedro.parameters import CohortParameters, InputParameters, NewScansParameters
 from dwp_kedro.pipelines.architectures import rebuild
+from dwp_kedro.pipelines.inference import make_inferer
 from dwp_kedro.training.prediction import predict
 from dwp_kedro.training.settings import Compute
 
@@ -75,6 +76,7 @@ class Predictor:
         self._compute = compute
         self._checkpoints = list(checkpoints)
         self._networks = [network for checkpoint in checkpoints for network in rebuild(checkpoint)]
+        self._infer = make_inferer(settings.window, self.input.trained_on, self._networks)
         # What preprocessing asks of a cohort; a new scan has no reader, labels or name.
         self._cohort = CohortParameters.model_construct(
             spacing=self.input.spacing, preprocessing=self.input.preprocessing
@@ -125,6 +127,7 @@ class Predictor:
             task=f"predicting {Path(images[0]).name}",
             compute=self._compute,
             n_samples=self._settings.n_samples,
+            infer=self._infer,
         )
         scan = volumes[0]
         probability = probability_on_own_grid(

@@ -8,15 +8,14 @@ from concurrent.futures import Executor, Future
 import torch
 from torch import Tensor
 
-from dwp_kedro.training.seeds import make_generator
-from dwp_kedro.training.transform import Transform
+from dwp_kedro.training.transform import Column, Transform, short_seed, stacked
 
 
 class Batches:
     """Batches of a training's epochs, each made ready by ``thread`` during the step before its own.
 
     Args:
-        data: tensors of equal length, in the main memory.
+        data: columns of equal length, in the main memory or memory-mapped.
         rows: which rows of ``data`` an epoch goes through in random order; one may be named more than once.
         batch_size: rows in a batch; an epoch's last one may have fewer.
         order: gives the epochs' orders. Between two epochs it stands where the next one's is drawn, although
@@ -30,7 +29,7 @@ class Batches:
 
     def __init__(
         self,
-        data: tuple[Tensor, ...],
+        data: tuple[Column, ...],
         rows: Tensor,
         batch_size: int,
         *,
@@ -65,9 +64,14 @@ class Batches:
         return self._rows[torch.randperm(len(self._rows), generator=order)].split(self._batch_size)
 
     def _prepare(self, rows: Tensor, step: int) -> tuple[Tensor, ...]:
-        batch = tuple(tensor[rows] for tensor in self._data)
-        if self._transform is not None:
-            # NumPy's generators, which transforms may use, take 32 bits.
-            seed = make_generator(self._seed, f"transform of step {step}").initial_seed() % 2**32
-            batch = self._transform(batch, seed)
+        taken = take_rows(self._data, rows)
+        if self._transform is None:
+            batch = stacked(taken)
+        else:
+            batch = self._transform(taken, short_seed(self._seed, f"transform of step {step}"))
         return tuple(tensor.pin_memory() for tensor in batch) if self._pin else batch
+
+
+def take_rows(data: tuple[Column, ...], rows: Tensor) -> tuple[Column, ...]:
+    """Return some rows of every column."""
+    return tuple(c[rows] if isinstance(c, Tensor) else [c[row] for row in rows.tolist()] for c in data)

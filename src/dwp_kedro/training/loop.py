@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau
 
 from dwp_kedro.progress import log_metrics, report_progress
-from dwp_kedro.training.batches import Batches
+from dwp_kedro.training.batches import Batches, take_rows
 from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.precision import resolve_precision
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.state import capture, fingerprint, read_state, restore, write_state
-from dwp_kedro.training.transform import Transform
+from dwp_kedro.training.transform import Column, Transform
 
 
 class TrainingError(RuntimeError):
@@ -72,7 +72,7 @@ def make_fabric(compute: Compute, shape: Sequence[int]) -> Fabric:
 
 def train(
     objective: Objective,
-    data: tuple[Tensor, ...],
+    data: tuple[Column, ...],
     *,
     task: str,
     batch_size: int,
@@ -86,11 +86,11 @@ def train(
 ) -> History:
     """Minimise ``objective`` over ``data`` in place, with Adam, and say how it went.
 
-    An epoch is a pass in random order over ``rows`` of ``data`` (tensors of equal length, which stay in the main
-    memory; a row may be named more than once; None: each once). Only the parameters that require a gradient
-    move. The learning rate falls when the epoch's mean *data term* stops falling, or along a cosine, or stays;
-    nothing but ``data`` is looked at. ``transform`` changes each batch, in a background thread and while the batch
-    before it is learnt from.
+    An epoch is a pass in random order over ``rows`` of ``data`` (columns of equal length, which stay in the main
+    memory or on disk; a row may be named more than once; None: each once). Only the parameters that require a
+    gradient move. The learning rate falls when the epoch's mean *data term* stops falling, or along a cosine, or
+    stays; nothing but ``data`` is looked at. ``transform`` changes each batch, in a background thread and while
+    the batch before it is learnt from; rows of different sizes need one that makes them alike.
 
     Where ``compute`` names a state folder, a training of this name that was killed goes on from its last saved
     epoch, and gives on a CPU the same bits as an uninterrupted one.
@@ -98,7 +98,7 @@ def train(
     Raises:
         TrainingError: if the loss is not finite; the message names the terms and the step.
     """
-    fabric = make_fabric(compute, data[0].shape)
+    fabric = make_fabric(compute, _shape(data, transform))
     parameters = [p for p in objective.parameters() if p.requires_grad]
     # The gradient of l2·Σw² is 2·l2·w: Adam's weight decay (not AdamW's) is exactly that penalty.
     optimiser = torch.optim.Adam(parameters, lr=schedule.learning_rate, weight_decay=2 * l2)
@@ -152,7 +152,7 @@ class _Run:
 
     def finish(
         self,
-        data: tuple[Tensor, ...],
+        data: tuple[Column, ...],
         rows: Tensor,
         batch_size: int,
         seed: int,
@@ -269,6 +269,14 @@ class _Run:
         observed = {} if self.observer is None else self.observer.state_dict()
         state = capture(self.module.module, self.optimiser.optimizer, generators, observed, progress)
         write_state(state, self.state_path, self.made_of)
+
+
+def _shape(data: tuple[Column, ...], transform: Transform | None) -> Sequence[int]:
+    """Shape of what the objective sees first in a batch."""
+    if isinstance(data[0], Tensor):
+        return data[0].shape
+    first = take_rows(data, torch.tensor([0]))
+    return first[0][0].shape if transform is None else transform(first, 0)[0].shape
 
 
 def _precision(fabric: Fabric) -> str:

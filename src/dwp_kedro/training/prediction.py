@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,21 @@ class Prediction:
     mutual_information: Tensor
 
 
+class Inferer(Protocol):
+    """How much of a volume a network sees at once."""
+
+    def __call__(self, network: nn.Module, volume: Tensor, device: torch.device) -> Tensor:
+        """Return the logits (1, classes, x, y, z) of a volume (1, channels, x, y, z), which is in the main memory.
+
+        The network is on ``device``; all its passes over one volume happen in one call.
+        """
+
+
+def see_whole(network: nn.Module, volume: Tensor, device: torch.device) -> Tensor:
+    """Let the network see the whole volume."""
+    return network(volume.to(device))
+
+
 def predict(
     networks: Sequence[nn.Module],
     images: Callable[[int], Tensor],
@@ -44,43 +61,53 @@ def predict(
     compute: Compute,
     n_samples: int = 0,
     seed: int = 0,
+    infer: Inferer = see_whole,
 ) -> Iterator[Prediction]:
-    """Yield the predictions of whole volumes, one at a time.
+    """Yield the predictions of volumes, one at a time.
 
     Args:
         networks: one network, plain or Bayesian, or an ensemble of networks trained alike; all have equal weight.
-        images: gives the i-th volume (channels, x, y, z).
+        images: gives the i-th volume (channels, x, y, z), in the main memory.
         n_volumes: how many there are.
         task: what progress calls it.
         compute: device and precision.
         n_samples: weight samples per Bayesian network; 0 is one pass at the posterior mean. A sample holds for
-            the whole volume, and the same samples serve all volumes. Plain networks take one pass in any case.
+            all of a volume, and the same samples serve all volumes. Plain networks take one pass in any case.
         seed: of the weight samples.
+        infer: how much of a volume a network sees at once.
 
     Raises:
         ValueError: if there is no network.
     """
     if not networks:
         raise ValueError("networks: a prediction needs at least one")
-    fabric = make_fabric(compute, images(0).shape)
-    networks = [network.to(fabric.device).eval() for network in networks]
     for index in track(range(n_volumes), task):
-        volume = fabric.to_device(images(index))[None]
+        volume = images(index)[None]
+        fabric = make_fabric(compute, volume.shape)
+        networks = [network.to(fabric.device).eval() for network in networks]
         # The block must not enclose a yield: it would switch gradients off for whoever asks.
         with torch.no_grad(), fabric.autocast():
-            prediction = _predict_volume(networks, volume, n_samples, seed)
+            prediction = _predict_volume(networks, volume, n_samples, seed, infer, fabric.device)
         yield prediction
 
 
-def _predict_volume(networks: Sequence[nn.Module], volume: Tensor, n_samples: int, seed: int) -> Prediction:
+def _predict_volume(
+    networks: Sequence[nn.Module],
+    volume: Tensor,
+    n_samples: int,
+    seed: int,
+    infer: Inferer,
+    device: torch.device,
+) -> Prediction:
     """Predict one volume (1, channels, x, y, z), holding one pass and two sums at a time."""
-    probability = mean_entropy = torch.zeros((), device=volume.device)
+    probability = mean_entropy = torch.zeros(())
     for number, network in enumerate(networks):
         is_sampled = n_samples > 0 and isinstance(network, BayesianNetwork)
         weight = 1 / (len(networks) * (n_samples if is_sampled else 1))
         # Made anew for every volume, so that all of them get the same weights.
-        generator = make_generator(seed, f"prediction of network {number}", volume.device)
-        for logits in _passes(network, volume, n_samples, generator):
+        generator = make_generator(seed, f"prediction of network {number}", device)
+        see = partial(infer, network, volume, device)
+        for logits in _passes(network, see, n_samples, generator):
             of_pass = logits.float().softmax(1)[0]
             probability = probability + weight * of_pass
             mean_entropy = mean_entropy + weight * _entropy(of_pass)
@@ -89,13 +116,16 @@ def _predict_volume(networks: Sequence[nn.Module], volume: Tensor, n_samples: in
     return Prediction(probability.cpu(), entropy.cpu(), information.cpu())
 
 
-def _passes(network: nn.Module, volume: Tensor, n_samples: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _passes(
+    network: nn.Module, see: Callable[[], Tensor], n_samples: int, generator: torch.Generator
+) -> Iterator[Tensor]:
     if n_samples == 0 or not isinstance(network, BayesianNetwork):
-        yield network(volume)
+        yield see()
         return
     for _ in range(n_samples):
+        # One sample for the whole block, however many windows there are.
         with network.weight_sample(generator):
-            logits = network(volume)
+            logits = see()
         yield logits
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from dwp_kedro.networks.unet import UNet3D, initialise_he
 from dwp_kedro.training.loop import History, train
 from dwp_kedro.training.losses import hard_dice
-from dwp_kedro.training.prediction import predict
+from dwp_kedro.training.prediction import Inferer, predict, see_whole
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.segmentation import SegmentationObjective
 from dwp_kedro.training.settings import Compute, Schedule, SnapshotSettings
 from dwp_kedro.training.snapshots import Snapshots
-from dwp_kedro.training.transform import Transform
+from dwp_kedro.training.transform import Column, Transform
 
 SOURCE_START = "initial weights of a source network"
 """Purpose of their generator: a grid cell with the seed of a source network starts from other weights."""
@@ -48,8 +48,7 @@ def new_network(
 
 def train_source(
     network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    data: tuple[Column, ...],
     *,
     task: str,
     schedule: Schedule,
@@ -61,10 +60,13 @@ def train_source(
     rows: Sequence[int],
     transform: Transform | None = None,
 ) -> History:
-    """Train ``network`` in place on ``rows`` of images (n, channels, x, y, z) and labels (n, x, y, z)."""
+    """Train ``network`` in place on ``rows`` of ``data``.
+
+    The data are images (n, channels, x, y, z) and labels (n, x, y, z), or what ``transform`` makes such of.
+    """
     return train(
         SegmentationObjective(network, dice_weight),
-        (images, labels),
+        data,
         task=task,
         batch_size=batch_size,
         schedule=schedule,
@@ -78,8 +80,7 @@ def train_source(
 
 def collect_source_posterior(
     network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    data: tuple[Column, ...],
     *,
     task: str,
     snapshots: SnapshotSettings,
@@ -95,7 +96,8 @@ def collect_source_posterior(
     Maddox et al. 2019, Algorithm 1, but for the optimiser, which is Adam here. ``network`` itself stays as it is.
 
     Args:
-        network: trained on the same images (n, channels, x, y, z) and labels (n, x, y, z).
+        network: trained on the same data.
+        data: images (n, channels, x, y, z) and labels (n, x, y, z), or what ``transform`` makes such of.
         task: what progress calls it.
         snapshots: how many, how far apart, at what constant learning rate.
         batch_size: as in the network's own training, and so are the following.
@@ -112,7 +114,7 @@ def collect_source_posterior(
     observer = Snapshots(trained, snapshots)
     history = train(
         SegmentationObjective(trained, dice_weight),
-        (images, labels),
+        data,
         task=task,
         batch_size=batch_size,
         schedule=snapshots.schedule,
@@ -125,9 +127,21 @@ def collect_source_posterior(
     return observer.gaussian(), history
 
 
-def mean_dice(network: nn.Module, images: Tensor, labels: Tensor, *, task: str, compute: Compute) -> float:
-    """Mean Dice similarity over volumes, and over foreground classes."""
-    predictions = predict([network], lambda i: images[i], len(images), task=task, compute=compute)
+def mean_dice(
+    network: nn.Module,
+    images: Callable[[int], Tensor],
+    labels: Callable[[int], Tensor],
+    n_volumes: int,
+    *,
+    task: str,
+    compute: Compute,
+    infer: Inferer = see_whole,
+) -> float:
+    """Mean Dice similarity over volumes, and over foreground classes.
+
+    ``images`` gives the i-th volume (channels, x, y, z), ``labels`` its label map (x, y, z).
+    """
+    predictions = predict([network], images, n_volumes, task=task, compute=compute, infer=infer)
     probabilities = (prediction.probability for prediction in predictions)
-    scores = [hard_dice(p.argmax(0)[None], labels[i][None], len(p)) for i, p in enumerate(probabilities)]
+    scores = [hard_dice(p.argmax(0)[None], labels(i)[None], len(p)) for i, p in enumerate(probabilities)]
     return torch.cat(scores).mean().item()

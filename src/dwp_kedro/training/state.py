@@ -18,6 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dwp_kedro.training.transform import Column
+
 
 @dataclass(frozen=True)
 class State:
@@ -31,13 +33,15 @@ class State:
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
 
-def fingerprint(settings: dict[str, Any], data: tuple[Tensor, ...], module: nn.Module) -> str:
+def fingerprint(settings: dict[str, Any], data: tuple[Column, ...], module: nn.Module) -> str:
     """Hash of what a training is made of: settings, data and starting weights."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    named = {str(index): tensor for index, tensor in enumerate(data)} | module.state_dict()
-    for name, tensor in named.items():
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+    columns = ((str(i), [c] if isinstance(c, Tensor) else c) for i, c in enumerate(data))
+    weights = ((name, [tensor]) for name, tensor in module.state_dict().items())
+    for name, tensors in (*columns, *weights):
+        for tensor in tensors:
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 

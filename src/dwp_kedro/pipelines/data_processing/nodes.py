@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dwp_kedro.cohorts import overview
 from dwp_kedro.cohorts.checks import Problem, problems_table, raise_problems
 from dwp_kedro.cohorts.manifest import build_manifest
 from dwp_kedro.cohorts.splits import check_splits, make_splits
@@ -19,12 +20,17 @@ from dwp_kedro.parameters import CohortParameters, GridParameters
 from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id, load_label
 from dwp_kedro.progress import report_progress, track
 
-_MOST_SHOWN = 96  # subjects on a contact sheet
+_FEW, _MOST_SHOWN = 96, 240  # subjects on a contact sheet
 
 
 def read_cohort(cohort: CohortParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
     """List a cohort's subjects with what their files hold, and everything that is wrong with them."""
     return build_manifest(cohort)
+
+
+def describe_cohort(manifest: pd.DataFrame, cohort: CohortParameters) -> pd.DataFrame:
+    """Sum a manifest up, with what deserves a second look."""
+    return overview.describe_cohort(manifest, cohort)
 
 
 def collect_problems(
@@ -125,11 +131,21 @@ def describe_volumes(
     return pd.DataFrame(subjects)
 
 
-def draw_cohort(volumes: Volumes, subjects: pd.DataFrame) -> Figure:
+def draw_cohort(volumes: Volumes, subjects: pd.DataFrame, cohort: CohortParameters) -> Figure:
     """Show a slice of every preprocessed subject with its label outlined: the look that finds a wrong mask."""
     names = sorted(subjects["subject"])[:_MOST_SHOWN]
-    pairs = ((name, volumes[image_id(name, 0)](), volumes[label_id(name)]()) for name in track(names, "drawing"))
-    return contact_sheet(pairs, len(names))
+    pairs = (
+        (name, volumes[image_id(name, 0)](), volumes[label_id(name)]())
+        for name in track(names, f"drawing {cohort.name}")
+    )
+    shown = (
+        f"{len(names)} subjects" if len(names) == len(subjects) else f"{len(names)} of {len(subjects)} subjects"
+    )
+    title = (
+        f"{cohort.name}, {shown} as the networks see them: the axial slice with most of the label, which is "
+        "outlined; the patient's right is on the left"
+    )
+    return contact_sheet(pairs, len(names), title=title, columns=8 if len(names) <= _FEW else 12)
 
 
 def split_subjects(subjects: pd.DataFrame, grid: GridParameters) -> pd.DataFrame:

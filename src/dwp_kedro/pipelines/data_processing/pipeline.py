@@ -6,6 +6,7 @@ from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from dwp_kedro.pipelines.data_processing.nodes import (
     collect_problems,
+    describe_cohort,
     describe_volumes,
     draw_cohort,
     preprocess_cohort,
@@ -19,7 +20,8 @@ def create_pipeline(plan: Plan) -> Pipeline:
     """Build the pipeline, the same for both cohorts::
 
         cohort on disk → read → manifest ─┬─→ preprocess → volumes → describe → subjects ─┬─→ contact sheet
-                              problems ───┘                                               └─→ splits (target)
+                     overview ←────┘      │                                               └─→ splits (target)
+                              problems ───┘
 
     The problems of both cohorts meet before either is preprocessed, so both share one namespace. Where a
     received prior is used there is no source cohort.
@@ -51,6 +53,7 @@ def _cohort_nodes(cohort: str) -> list[Node]:
     volumes, subjects = f"{cohort}.volumes", f"{cohort}.subjects"
     return [
         node(read_cohort, parameters, [manifest, problems], name=f"read_{cohort}"),
+        node(describe_cohort, [manifest, parameters], f"{cohort}.overview", name=f"overview_{cohort}"),
         node(
             preprocess_cohort,
             [manifest, "problems", parameters],
@@ -63,5 +66,5 @@ def _cohort_nodes(cohort: str) -> list[Node]:
             subjects,
             name=f"describe_{cohort}",
         ),
-        node(draw_cohort, [volumes, subjects], f"{cohort}.contact_sheet", name=f"draw_{cohort}"),
+        node(draw_cohort, [volumes, subjects, parameters], f"{cohort}.contact_sheet", name=f"draw_{cohort}"),
     ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from dwp_kedro.cohorts.subjects import cohort_fingerprint
-from dwp_kedro.imaging.augmentation import Augmentation
 from dwp_kedro.networks.checkpoint import Checkpoint, load_weights
 from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import (
@@ -22,7 +22,9 @@ from dwp_kedro.pipelines.core import (
     library_versions,
     schedule_settings,
 )
-from dwp_kedro.pipelines.volumes import Volumes, channel_count, stack_volumes
+from dwp_kedro.pipelines.inference import make_inferer
+from dwp_kedro.pipelines.training_data import training_data, training_transform
+from dwp_kedro.pipelines.volumes import Volumes, channel_count, load_image, load_label
 from dwp_kedro.training.loop import History
 from dwp_kedro.training.settings import SnapshotSettings
 from dwp_kedro.training.source import (
@@ -105,11 +107,10 @@ def take_snapshots(
     seed = whole_seed(training.seed, index)
     unet = _new_unet(subjects, cohort, network, seed=0)
     load_weights(unet, checkpoint.weights, f"source_training.whole_{index}.checkpoint")
-    images, labels = stack_volumes(volumes, sorted(subjects["subject"]), unet.in_channels)
+    names: list[str] = sorted(subjects["subject"])
     weights, history = collect_source_posterior(
         unet,
-        images,
-        labels,
+        training_data(volumes, names, unet.in_channels, training),
         task=f"source posterior {index}",
         snapshots=SnapshotSettings(**training.snapshots.model_dump()),
         batch_size=training.batch_size,
@@ -117,14 +118,13 @@ def take_snapshots(
         l2=training.l2,
         seed=seed,
         compute=compute_settings(compute),
-        transform=_augmentation(training),
+        transform=training_transform(training),
     )
     mean = {k.removeprefix("mean/"): tensor for k, tensor in weights.items() if k.startswith("mean/")}
     load_weights(unet, mean, f"the mean of whole_{index}'s weights")
-    metrics = _training_metrics(history, len(images))
-    metrics["mean_weights_dsc"] = mean_dice(
-        unet, images, labels, task=f"scoring source posterior {index}", compute=compute_settings(compute)
-    )
+    metrics = _training_metrics(history, len(names))
+    task = f"scoring source posterior {index}"
+    metrics["mean_weights_dsc"] = _score(unet, volumes, names, cohort, training, compute, task)
     metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
     metadata |= {"n_snapshots": training.snapshots.n_snapshots, "rank": training.snapshots.rank}
     return Checkpoint(weights, metadata), history_table(history), metrics
@@ -140,8 +140,26 @@ def _new_unet(subjects: pd.DataFrame, cohort: CohortParameters, network: Network
     return new_network(channel_count(subjects), n_classes, network.channels, seed, SOURCE_START)
 
 
-def _augmentation(training: SourceTrainingParameters) -> Augmentation | None:
-    return None if training.augmentation is None else Augmentation(training.augmentation)
+def _score(
+    unet: UNet3D,
+    volumes: Volumes,
+    names: Sequence[str],
+    cohort: CohortParameters,
+    training: SourceTrainingParameters,
+    compute: ComputeParameters,
+    task: str,
+) -> float:
+    size = cohort.preprocessing.grid if training.patches is None else training.patches.size
+    assert size is not None
+    return mean_dice(
+        unet,
+        lambda i: load_image(volumes, names[i], unet.in_channels),
+        lambda i: load_label(volumes, names[i]),
+        len(names),
+        task=task,
+        compute=compute_settings(compute),
+        infer=make_inferer("auto", size, [unet]),
+    )
 
 
 def _train(
@@ -157,12 +175,10 @@ def _train(
     bootstrap: bool,
 ) -> Outputs:
     names: list[str] = sorted(subjects["subject"])
-    images, labels = stack_volumes(volumes, names, unet.in_channels)
     rows = bootstrap_sample(len(names), seed) if bootstrap else list(range(len(names)))
     history = train_source(
         unet,
-        images,
-        labels,
+        training_data(volumes, names, unet.in_channels, training),
         task=f"source {name}",
         schedule=schedule_settings(training.schedule),
         batch_size=training.batch_size,
@@ -171,17 +187,13 @@ def _train(
         seed=seed,
         compute=compute_settings(compute),
         rows=rows,
-        transform=_augmentation(training),
+        transform=training_transform(training),
     )
     metrics = _training_metrics(history, len(set(rows)))
-    left_out = sorted(set(range(len(names))) - set(rows))
+    left_out = [names[i] for i in sorted(set(range(len(names))) - set(rows))]
     if left_out:
-        metrics["left_out_dsc"] = mean_dice(
-            unet,
-            images[left_out],
-            labels[left_out],
-            task=f"scoring source {name}",
-            compute=compute_settings(compute),
+        metrics["left_out_dsc"] = _score(
+            unet, volumes, left_out, cohort, training, compute, f"scoring source {name}"
         )
     metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
     return Checkpoint(unet.cpu().state_dict(), metadata), history_table(history), metrics

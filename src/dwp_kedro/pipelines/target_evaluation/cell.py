@@ -12,7 +12,6 @@ from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.network_prior import NetworkPrior, unpack_prior
 from dwp_kedro.cohorts.splits import training_subjects
 from dwp_kedro.cohorts.subjects import cohort_fingerprint
-from dwp_kedro.imaging.augmentation import Augmentation
 from dwp_kedro.networks.checkpoint import Checkpoint, load_weights
 from dwp_kedro.parameters import (
     CohortParameters,
@@ -23,7 +22,8 @@ from dwp_kedro.parameters import (
 )
 from dwp_kedro.pipelines.architectures import network_arguments, new_architecture
 from dwp_kedro.pipelines.core import compute_settings, history_table, library_versions, schedule_settings
-from dwp_kedro.pipelines.volumes import Volumes, channel_count, stack_volumes
+from dwp_kedro.pipelines.training_data import training_data, training_transform
+from dwp_kedro.pipelines.volumes import Volumes, channel_count
 from dwp_kedro.training.loop import train
 from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.target import (
@@ -89,7 +89,6 @@ def train_cell(
     """
     names = training_subjects(splits, cell.split, cell.n_train)
     n_channels = channel_count(subjects)
-    images, labels = stack_volumes(volumes, names, n_channels)
     training = training.overridden(method.target_training)
     received = None if prior is None else unpack_prior(prior)
     objectives, networks = [], []
@@ -102,16 +101,15 @@ def train_cell(
         )
         objectives.append(objective)
         networks.append(trained)
-    augmentation = None if training.augmentation is None else Augmentation(training.augmentation)
     history = train(
         objectives[0] if method.components == 1 else MixtureObjective(objectives),
-        (images, labels),
+        training_data(volumes, names, n_channels, training),
         task=f"target {cell.label}",
         batch_size=training.batch_size,
         schedule=schedule_settings(training.schedule),
         seed=cell.draw_seed,
         compute=compute_settings(compute),
-        transform=augmentation,
+        transform=training_transform(training),
     )
     metadata = {
         **network_arguments(networks[0]),
@@ -126,6 +124,7 @@ def train_cell(
             "class_names": cohort.class_names,
             "spacing": cohort.model_dump(mode="json")["spacing"],
             "preprocessing": cohort.preprocessing.model_dump(mode="json"),
+            "patch": training.patches and list(training.patches.size),
         },
         "cohort": cohort.name,
         "cohort_fingerprint": cohort_fingerprint(subjects, cohort),

@@ -16,9 +16,16 @@ from dwp_kedro.evaluation.uncertainty import uncertainty_rows, uncertainty_table
 from dwp_kedro.imaging.preprocessing import to_own_grid
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.networks.checkpoint import Checkpoint
-from dwp_kedro.parameters import CohortParameters, ComputeParameters, GridParameters, PredictionParameters
+from dwp_kedro.parameters import (
+    CohortParameters,
+    ComputeParameters,
+    GridParameters,
+    InputParameters,
+    PredictionParameters,
+)
 from dwp_kedro.pipelines.architectures import rebuild
 from dwp_kedro.pipelines.core import compute_settings
+from dwp_kedro.pipelines.inference import make_inferer
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id, load_image
 from dwp_kedro.training.prediction import predict
@@ -42,14 +49,16 @@ def predict_cell(
     """
     names = scored_subjects(splits, cell.split, grid.scored_on)
     rows = manifest.set_index("subject", drop=False)
+    networks, input_ = rebuild(checkpoint), InputParameters.model_validate(checkpoint.metadata["input"])
     predictions = predict(
-        rebuild(checkpoint),
-        lambda index: load_image(volumes, names[index], checkpoint.metadata["input"]["channels"]),
+        networks,
+        lambda index: load_image(volumes, names[index], input_.channels),
         len(names),
         task=f"predicting {cell.label}",
         compute=compute_settings(compute),
         n_samples=prediction.n_samples,
         seed=cell.draw_seed,
+        infer=make_inferer(prediction.window, input_.trained_on, networks),
     )
     on_grid, on_own_grid, uncertainties = {}, {}, []
     for name, predicted in zip(names, predictions, strict=True):
