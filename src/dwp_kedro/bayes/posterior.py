@@ -29,8 +29,8 @@ class _AddNoise(torch.autograd.Function):
     """Add √variance·noise to the mean, given a quarter v of the variance: the slope in v is then noise/√v.
 
     It keeps that slope alone for the backward pass, which is one product; autograd would keep three tensors of the
-    output's size and pass over them seven times. It uses up ``noise`` and writes into ``mean``: on a CPU memory
-    asked for anew costs more than what is computed in it.
+    output's size and pass over them seven times. It uses up ``noise`` and writes into ``mean``, which
+    leaves a tensor of that size less at a step's peak of memory.
     """
 
     @staticmethod
