@@ -7,7 +7,7 @@ import pytest
 from kedro.config import OmegaConfigLoader
 
 from dwp_kedro.parameters.check import dotted, find_problems, list_problems
-from dwp_kedro.pipelines.plan import project_path
+from dwp_kedro.settings import CONFIG_LOADER_ARGS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -15,11 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def base() -> dict[str, Any]:
     """The parameters of conf/base, which are right."""
-    resolvers = {"project_path": project_path, "environment_variable": lambda name, default: default}
-    loader = OmegaConfigLoader(
-        str(REPOSITORY / "conf"), base_env="base", default_run_env="base", custom_resolvers=resolvers
-    )
-    return dict(loader["parameters"])
+    return dict(OmegaConfigLoader(str(REPOSITORY / "conf"), env="base", **CONFIG_LOADER_ARGS)["parameters"])
 
 
 def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

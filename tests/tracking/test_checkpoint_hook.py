@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline, node
 from dwp_kedro.datasets import CheckpointDataset, CheckpointsDataset
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.tracking.checkpoint_hook import CheckpointHook, CheckpointNotFoundError, split_references
+from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
 
 CELL = "dwp.n5_split0_seed0"
@@ -57,8 +58,13 @@ def test_a_file_a_cell_and_a_list_are_found(project: Path):
 @pytest.mark.parametrize("form", ["{}", "runs:/{}", "runs:/{}/model"])
 def test_a_run_of_mlflow_is_found(project: Path, form: str):
     store = MlflowStore(project, "dwp-kedro/test")
-    run_id = store.start_run(CELL, {"checkpoint": "models/cell.safetensors"})
+    file = project / "models/cell.safetensors"
+    written = {"checkpoint": "models/cell.safetensors", "checkpoint_sha256": checksum(file)}
+    run_id = store.start_run(CELL, written)
     assert load(project, form.format(run_id)) == [0]
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(CheckpointNotFoundError, match="no longer the file that the MLflow run"):
+        load(project, form.format(run_id))
 
 
 def test_a_run_without_a_checkpoint_is_refused(project: Path):

@@ -11,6 +11,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from dwp_kedro.tracking.command import environment_option, shell_name
+from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
 
 CHECKPOINTS = "prediction.checkpoints"
@@ -100,5 +101,10 @@ class _Finder:
             raise CheckpointNotFoundError(
                 f"checkpoint: the MLflow run {run_id} wrote {place}, which is not on this machine: bring it to "
                 f"{self._project_path / place}"
+            )
+        if checksum(self._project_path / place) != store.tag(run_id, "checkpoint_sha256"):
+            raise CheckpointNotFoundError(
+                f"checkpoint: {place} is no longer the file that the MLflow run {run_id} wrote: its cell was trained "
+                "again since. Give the file or the cell to use what lies there now, or the id of the run that wrote it"
             )
         return self._project_path / place

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from dwp_kedro.tracking.catalog import layer_of
 from dwp_kedro.tracking.curves import CurveListener, Point
+from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.node_state import RunningNodes
 from dwp_kedro.tracking.run_parameters import (
@@ -238,6 +239,7 @@ class PipelineRun:
         shown = path.relative_to(self._project_path) if path.is_relative_to(self._project_path) else path
         self._store.log_json(run_id, {"dataset": name, "path": shown.as_posix()}, f"{kind}.json")
         self._store.set_tag(run_id, kind, shown.as_posix())
+        self._store.set_tag(run_id, f"{kind}_sha256", checksum(path))
 
     def _log_file(self, run_id: str, name: str) -> None:
         path = self.local_path(name)
