@@ -9,9 +9,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 # Volumes here are so small that an operation's threads only wait for each other. Read by torch on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples in every run: no change turns red by chance. `--hypothesis-profile=search` draws new ones.
+settings.register_profile("search", print_blob=True)
+settings.register_profile("repeat", derandomize=True)
+settings.load_profile("repeat")
 
 REPOSITORY = Path(__file__).parents[1]
 TERMINAL = "terminal.txt"

@@ -8,6 +8,7 @@ from dwp_kedro.tracking.mlflow_hook import MlflowHook
 from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
 from dwp_kedro.tracking.summary_hook import SummaryHook
 from dwp_kedro.tracking.terminal_hook import TerminalHook
+from dwp_kedro.tracking.terminal_result_hook import ResultHook
 from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "CohortHook",
     "MissingUpstreamError",
     "MlflowHook",
+    "ResultHook",
     "StaleSummaryHook",
     "SummaryHook",
     "TerminalHook",
@@ -25,6 +27,7 @@ __all__ = [
 HOOKS = (
     CohortHook(),
     MlflowHook(),
+    ResultHook(),  # Both speak last, the later one after the other.
     SummaryHook(),
     TerminalHook(),
     UpstreamHook(),

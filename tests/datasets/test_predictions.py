@@ -62,7 +62,7 @@ def test_files_and_table_are_written(tmp_path: Path, scans: Scans, open_folder: 
     assert table["components"].tolist()[0] == 2
     assert pd.isna(table["components"].tolist()[1])
     assert table["volume"].tolist()[2] == 1.25
-    assert "NA,c,1.25,ml,2,,,\n" in (tmp_path / "out/volumes.csv").read_text()
+    assert "NA,c,1.25,ml,2,,,,\n" in (tmp_path / "out/volumes.csv").read_text()
 
 
 def test_what_is_up_to_date_is_not_computed_again(scans: Scans, open_folder: Callable[..., PredictionsDataset]):

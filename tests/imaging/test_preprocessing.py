@@ -5,11 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from nibabel.affines import apply_affine, voxel_sizes
-from scipy.spatial.transform import Rotation
+from made_scans import centre_of_mass, make_affine, make_blob, make_cohort, signed_permutation
+from nibabel.affines import apply_affine
 
 from dwp_kedro.imaging.preprocessing import (
     check_same_grid,
@@ -19,137 +16,6 @@ from dwp_kedro.imaging.preprocessing import (
     to_own_grid,
 )
 from dwp_kedro.imaging.volume import Volume, VolumeError, read_volume
-from dwp_kedro.parameters import CohortParameters
-
-
-def make_cohort(declared: Any = "header", labels: Any = "above_zero", **preprocessing: Any) -> CohortParameters:
-    return CohortParameters.model_validate(
-        {
-            "name": "made_up",
-            "description": "made up",
-            "reader": {"layout": "subject_folders", "folder": ".", "channels": ["*"], "label": "*"},
-            "spacing": declared,
-            "labels": labels,
-            "preprocessing": {"grid": (32, 32, 32), **preprocessing},
-        }
-    )
-
-
-def signed_permutation(order: tuple[int, ...], signs: tuple[int, ...]) -> np.ndarray:
-    matrix = np.zeros((3, 3))
-    matrix[list(order), [0, 1, 2]] = signs
-    return matrix
-
-
-def make_affine(axes: np.ndarray, spacing: Any, origin: Any = (0, 0, 0), tilt: Any = (0, 0, 0)) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", tilt, degrees=True).as_matrix() @ axes * spacing
-    affine[:3, 3] = origin
-    return affine
-
-
-orientations = st.builds(
-    signed_permutation, st.permutations([0, 1, 2]).map(tuple), st.tuples(*[st.sampled_from([-1, 1])] * 3)
-)
-spacings = st.tuples(*[st.floats(1.5, 4.0)] * 3)
-affines = st.builds(
-    make_affine,
-    orientations,
-    spacings,
-    st.tuples(*[st.floats(-99, 99)] * 3),
-    st.tuples(*[st.floats(-20, 20)] * 3),
-)
-shapes = st.tuples(*[st.integers(28, 40)] * 3)
-
-
-def scanner_grid(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """Scanner coordinates of every voxel, (X, Y, Z, 3)."""
-    return apply_affine(affine, np.stack(np.indices(shape), axis=-1))
-
-
-def centre_of_mass(weights: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """In scanner space, mm."""
-    index = np.nonzero(weights)
-    return apply_affine(affine, np.average(index, axis=1, weights=weights[index]))
-
-
-def make_blob(shape: tuple[int, ...], affine: np.ndarray, place: np.ndarray) -> tuple[Volume, Volume]:
-    """A Gaussian blob of 6 mm at a place in the scanner, and a ball of 10 mm around it as its label."""
-    distance = np.linalg.norm(scanner_grid(shape, affine) - place, axis=-1)
-    image = 1000 * np.exp(-0.5 * (distance / 6) ** 2)
-    return Volume.from_array(image, affine), Volume.from_array((distance < 10).astype(np.uint8), affine)
-
-
-PATHS = {
-    "pad_crop": {"foreground_threshold": None},
-    "spacing": {"foreground_threshold": None, "spacing": (2.0, 1.7, 2.5)},
-    "crop": {"foreground_threshold": 50.0, "crop_foreground": True},
-    "resample": {"foreground_threshold": None, "fit": "resample", "grid": (24, 40, 16)},
-    "all": {
-        "foreground_threshold": 1.0,
-        "crop_foreground": True,
-        "spacing": (2.0, 3.0, 2.5),
-        "fit": "resample",
-        "grid": (24, 16, 32),
-    },
-}
-
-
-@pytest.mark.parametrize("path", PATHS)
-@settings(max_examples=10, deadline=None)
-@given(shape=shapes, affine=affines, offset=st.tuples(*[st.floats(-1.5, 1.5)] * 3))
-def test_a_blob_stays_where_it_is_in_the_scanner(path: str, shape: Any, affine: Any, offset: Any) -> None:
-    place = apply_affine(affine, (np.array(shape) - 1) / 2 + offset)
-    image, label = make_blob(shape, affine, place)
-    cohort = make_cohort(**PATHS[path])
-    (channel,), mask = preprocess_subject([image], label, cohort)
-    assert mask is not None
-    assert channel.shape == mask.shape == cohort.preprocessing.grid
-    assert channel.orientation == "RAS"
-    assert np.array_equal(channel.affine, mask.affine)
-    # What is above the mean is the middle of the blob, whose cut-off is the same on all sides.
-    found = centre_of_mass(np.maximum(channel.array, 0), channel.affine)
-    assert np.linalg.norm(found - place) < 0.1 * max(channel.spacing)
-    found = centre_of_mass(mask.array, mask.affine)
-    # Half a voxel, and a little for what sampling a small blob twice does to its centre.
-    assert np.abs(found - place).max() < 0.55 * max(*channel.spacing, *image.spacing)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    label=hnp.arrays(np.uint8, st.tuples(*[st.integers(2, 16)] * 3), elements=st.integers(0, 2)),
-    axes=orientations,
-    spacing=spacings,
-    tilt=st.tuples(*[st.floats(-30, 30)] * 3),
-)
-def test_a_reoriented_mask_comes_back_voxel_exact(label: np.ndarray, axes: Any, spacing: Any, tilt: Any) -> None:
-    affine = make_affine(axes, spacing, (10, -20, 30), tilt)
-    cohort = make_cohort(labels={"one": [1], "two": [2]}, foreground_threshold=None, grid=(16, 16, 24))
-    image = Volume.from_array(np.arange(label.size, dtype=np.float32).reshape(label.shape), affine)
-    _, mask = preprocess_subject([image], Volume.from_array(label, affine), cohort)
-    assert mask is not None
-    assert np.array_equal(
-        np.bincount(mask.array.ravel(), minlength=3)[1:], [np.sum(label == 1), np.sum(label == 2)]
-    )
-    probability = np.stack([mask.array == value for value in range(3)]).astype(np.float32)
-    own = to_own_grid(probability, mask.affine, label.shape, affine)
-    assert own.dtype == np.uint8
-    assert np.array_equal(own, label)
-
-
-@pytest.mark.parametrize("path", ["spacing", "crop", "resample", "all"])
-@settings(max_examples=5, deadline=None)
-@given(shape=shapes, affine=affines)
-def test_a_ball_comes_back_to_its_own_grid(path: str, shape: Any, affine: Any) -> None:
-    place = apply_affine(affine, (np.array(shape) - 1) / 2)
-    image, label = make_blob(shape, affine, place)
-    _, mask = preprocess_subject([image], label, make_cohort(**PATHS[path]))
-    assert mask is not None
-    probability = np.stack([mask.array == 0, mask.array == 1]).astype(np.float32)
-    own = to_own_grid(probability, mask.affine, shape, affine)
-    assert own.shape == shape
-    found = centre_of_mass(own, affine)
-    assert np.abs(found - place).max() < 0.5 * max(*mask.spacing, *image.spacing)
 
 
 def test_own_grid_is_background_outside_the_networks_grid() -> None:
@@ -285,25 +151,6 @@ def test_air_counts_where_all_voxels_are_foreground() -> None:
     assert np.allclose(channel.array, (clipped - clipped.mean()) / clipped.std(), atol=1e-5)
 
 
-@settings(max_examples=10, deadline=None)
-@given(shape=shapes, affine=affines, spacing=st.one_of(st.none(), spacings))
-def test_without_a_grid_volumes_keep_their_size_and_come_back(shape: Any, affine: Any, spacing: Any) -> None:
-    place = apply_affine(affine, (np.array(shape) - 1) / 2)
-    image, label = make_blob(shape, affine, place)
-    cohort = make_cohort(foreground_threshold=None, grid=None, spacing=spacing)
-    (channel,), mask = preprocess_subject([image], label, cohort)
-    assert mask is not None
-    # From the first voxel's centre to the last one's, which lies on the new lattice's nearest point.
-    extent = (np.array(channel.shape) - 1) * channel.spacing
-    own = (np.array(shape) - 1) * voxel_sizes(affine)
-    assert np.allclose(np.sort(extent), np.sort(own), atol=0.501 * max(channel.spacing))
-    probability = np.stack([mask.array == 0, mask.array == 1]).astype(np.float32)
-    back = to_own_grid(probability, mask.affine, shape, affine)
-    if spacing is None:
-        assert np.array_equal(back, label.array)
-    assert np.abs(centre_of_mass(back, affine) - place).max() < 0.5 * max(*mask.spacing, *image.spacing)
-
-
 # --- one clear error per bad subject -----------------------------------------------------------------------
 
 
@@ -329,6 +176,12 @@ def test_constant_image(value: float) -> None:
     image = named(np.full((20, 20, 20), value), np.eye(4), "flat.nii")
     with pytest.raises(VolumeError, match=r"flat\.nii: the image is constant"):
         preprocess_subject([image], None, make_cohort(spacing=(1, 1, 2.5), fit="resample"))
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 0), (0, 16, 16)])
+def test_a_scan_without_voxels(shape: tuple[int, ...]) -> None:
+    with pytest.raises(VolumeError, match=r"void\.nii: has no voxels, its shape is \("):
+        preprocess_subject([named(np.ones(shape), np.eye(4), "void.nii")], None, make_cohort())
 
 
 def test_nothing_above_the_threshold() -> None:

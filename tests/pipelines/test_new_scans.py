@@ -63,6 +63,24 @@ def test_two_scans_of_one_name_are_both_a_problem(tmp_path: Path):
     ]
 
 
+def test_a_link_to_nothing_is_a_problem_of_that_scan(tmp_path: Path):
+    touch(tmp_path, "x_0000.nii.gz", "y.nii.gz")
+    (tmp_path / "x_0001.nii.gz").symlink_to(tmp_path / "unmounted/x.nii.gz")
+    (tmp_path / "z.nii.gz").symlink_to("y.nii.gz")
+    problems = {scan.name: scan.problem for scan in list_new_scans(tmp_path)}
+    assert problems.pop("x").startswith(
+        f"{tmp_path}/x_0001.nii.gz is a link to {tmp_path}/unmounted/x.nii.gz, which is not there"
+    )
+    assert problems == {"y": "", "z": ""}
+
+
+@pytest.mark.parametrize("file", ["brain.nii.gz", "brain.nii"])
+def test_one_channel_of_a_4d_file_has_a_clean_name(tmp_path: Path, file: str):
+    touch(tmp_path, file)
+    scans = list_new_scans(tmp_path / f"{file}#3")
+    assert scans == [NewScan(f"{file.split('.')[0]}_channel_3", (str(tmp_path / f"{file}#3"),))]
+
+
 def test_predictions_in_the_same_folder_are_no_scans(tmp_path: Path):
     touch(tmp_path, "a.nii.gz", "a_mask.nii.gz", "a_probability.nii.gz", "a_uncertainty.nii.gz", "b_mask.nii.gz")
     assert set(by_name(list_new_scans(tmp_path))) == {
@@ -99,6 +117,8 @@ def test_what_is_no_scan_is_refused(tmp_path: Path):
     touch(tmp_path, "scan.mha")
     (tmp_path / "wrong.csv").write_text("subject,image\n")
     (tmp_path / "blank.csv").write_text("name,image\n")
+    (tmp_path / "latin.csv").write_bytes("name,image\nJürgen,a.nii\n".encode("latin-1"))
+    (tmp_path / "link.nii").symlink_to("away.nii")
     for name, error, message in (
         ("nowhere", NewScansError, "no such file or folder"),
         ("nowhere.nii.gz", NewScansError, "no such file or folder"),
@@ -106,7 +126,10 @@ def test_what_is_no_scan_is_refused(tmp_path: Path):
         ("empty", NewScansError, "holds no scan"),
         ("blank.csv", NewScansError, "holds no scan"),
         ("wrong.csv", NewScansError, "columns subject, image; it needs name"),
-        ("nowhere.csv", CohortError, "is missing"),
+        ("nowhere.csv", NewScansError, "no such file or folder"),
+        ("latin.csv", CohortError, "not a CSV table in UTF-8"),
+        ("link.nii", NewScansError, "link.nii is a link to away.nii, which is not there"),
+        ("scan.nii#1", NewScansError, "no such file or folder"),
     ):
         with pytest.raises(error, match=message):
             list_new_scans(tmp_path / name)

@@ -15,7 +15,8 @@ from kedro.framework.session import KedroSession
 from mlflow import MlflowClient, pyfunc
 
 from dwp_kedro.pipelines.new_scans import NewScansError
-from dwp_kedro.pipelines.prediction.nodes import PredictionError, find_scans, report_problems
+from dwp_kedro.pipelines.prediction.nodes import find_scans
+from dwp_kedro.tracking.terminal_result_hook import PredictionError
 
 CELL = "dwp.n3_split0_seed0"
 PREDICTED = "data/07_model_output/test"
@@ -67,7 +68,7 @@ def test_masks_are_those_that_the_experiment_scored(project: Path, monkeypatch: 
 
 
 def test_a_bad_scan_is_named_at_the_end_and_the_others_are_done_and_stay(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     good = new_names(project)
     content = (project / f"new/{good[0]}.nii.gz").read_bytes()
@@ -78,6 +79,10 @@ def test_a_bad_scan_is_named_at_the_end_and_the_others_are_done_and_stay(
         predict(project, monkeypatch)
     assert "broken.nii.gz: the file is cut short" in str(error.value)
     assert "two_0000.nii.gz: 2 channel(s), the network takes 1" in str(error.value)
+    printed = capsys.readouterr().out
+    assert printed.endswith("Predictions: out (3 of 5 scans predicted; see volumes.csv)\n")
+    for word in ("Report:", "resume", "failed", "Traceback"):
+        assert word not in printed
     table = pd.read_csv(project / "out/volumes.csv").set_index("name")
     assert sorted(table.index[table["problem"].isna()]) == sorted(good)
     first = times(project / "out")
@@ -86,9 +91,11 @@ def test_a_bad_scan_is_named_at_the_end_and_the_others_are_done_and_stay(
 
     # The file is mended; nothing else is predicted again, and all is well.
     (project / "new/broken.nii.gz").write_bytes(content)
+    capsys.readouterr()
     for channel in (0, 1):
         (project / f"new/two_000{channel}.nii.gz").unlink()
     predict(project, monkeypatch)
+    assert capsys.readouterr().out.endswith("Predictions: out (4 of 4 scans predicted; see volumes.csv)\n")
     second = times(project / "out")
     assert second.pop("broken_mask.nii.gz")
     assert second == first
@@ -136,9 +143,7 @@ def test_a_cells_mlflow_model_gives_the_masks_of_the_pipeline(project: Path, mon
 
 def test_it_is_no_part_of_the_default_pipeline(open_project: Any, project_copy: Path):
     open_project(project_copy)
-    assert [node.name for node in pipelines["prediction"].nodes] == [
-        "prediction.find", "prediction.predict", "prediction.report_problems",
-    ]  # fmt: skip
+    assert [node.name for node in pipelines["prediction"].nodes] == ["prediction.find", "prediction.predict"]
     assert not [node for node in pipelines["__default__"].nodes if node.name.startswith("prediction.")]
 
 
@@ -146,7 +151,3 @@ def test_it_is_no_part_of_the_default_pipeline(open_project: Any, project_copy: 
 def test_images_must_be_named(given: Any):
     with pytest.raises(NewScansError, match=r"images is .*: say which scans"):
         find_scans(given)
-
-
-def test_no_problem_is_no_error():
-    report_problems(pd.DataFrame({"name": ["a"], "problem": [""]}))

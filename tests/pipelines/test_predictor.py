@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,7 +135,7 @@ def test_files_lie_on_the_scans_grid_and_say_what_they_hold(tmp_path: Path):
     store(tmp_path / "scan.nii.gz", (30, 32, 20), centred(np.diag([-1.5, 1.4, 2.5]), (30, 32, 20)))
     image = nib.load(tmp_path / "scan.nii.gz")
     predictor = make_predictor(Bright(), Bright(3.0), new_scans={"pictures": True})
-    files = predictor.files(predictor.segment([tmp_path / "scan.nii.gz"]))
+    files = predictor.files("scan", predictor.segment([tmp_path / "scan.nii.gz"]))
     assert list(files) == ["mask.nii.gz", "probability.nii.gz", "uncertainty.nii.gz", "overlay.png"]
     assert files["overlay.png"].startswith(b"\x89PNG")
     loaded = {}
@@ -178,10 +179,10 @@ def test_one_bayesian_network_is_uncertain_if_its_weights_are_sampled(n_samples:
     assert make_predictor(network, new_scans={"n_samples": n_samples}).has_uncertainty is False
 
 
-def two_class_scan(tmp_path: Path, spacing: Any = "header", **new_scans: Any) -> tuple[Predictor, Segmentation]:
+def two_class_scan(tmp_path: Path, cohort: Any = "header", **new_scans: Any) -> tuple[Predictor, Segmentation]:
     store(tmp_path / "scan.nii", (30, 30, 30), centred(np.diag([2.0, 2.0, 1.5]), (30, 30, 30)), radius=10)
     predictor = make_predictor(
-        Bright(n_classes=2), Bright(n_classes=2), class_names=["rim", "core"], spacing=spacing, new_scans=new_scans
+        Bright(n_classes=2), Bright(n_classes=2), class_names=["rim", "core"], spacing=cohort, new_scans=new_scans
     )
     return predictor, predictor.segment([tmp_path / "scan.nii"])
 
@@ -189,7 +190,7 @@ def two_class_scan(tmp_path: Path, spacing: Any = "header", **new_scans: Any) ->
 def test_several_classes_have_a_fourth_axis_and_a_row_each(tmp_path: Path):
     predictor, segmentation = two_class_scan(tmp_path)
     assert set(np.unique(segmentation.mask)) == {0, 1, 2}
-    (tmp_path / "p.nii.gz").write_bytes(predictor.files(segmentation)["probability.nii.gz"])
+    (tmp_path / "p.nii.gz").write_bytes(predictor.files("scan", segmentation)["probability.nii.gz"])
     probability = np.asarray(nib.load(tmp_path / "p.nii.gz").dataobj)
     assert probability.shape == (30, 30, 30, 2)
     assert np.array_equal(np.moveaxis(probability, -1, 0), segmentation.probability[1:])
@@ -216,12 +217,72 @@ def test_volumes_are_as_true_as_the_declared_spacing(tmp_path: Path, spacing: An
     assert row["mean_uncertainty"] is None
 
 
+@pytest.mark.parametrize(
+    ("cohort", "said", "taken", "note"),
+    [
+        ("header", None, 2 * 2 * 1.5, ""),
+        ("header", "unknown", None, ""),
+        ("header", (2.0, 2.0, 3.0), 2 * 2 * 3, "taken as 2 × 2 × 3 mm, as new_scans.spacing says; the header"),
+        ((2.0, 2.0, 3.0), None, 2 * 2 * 3, "as the training cohort declared; the header says 2 × 2 × 1.5 mm"),
+        ((2.0, 2.0, 1.501), None, 2 * 2 * 1.501, ""),
+        ((2.0, 2.0, 3.0), "header", 2 * 2 * 1.5, ""),
+        ("unknown", None, None, ""),
+        ("unknown", "header", 2 * 2 * 1.5, ""),
+    ],
+)
+def test_new_scans_have_a_spacing_of_their_own(
+    tmp_path: Path, cohort: Any, said: Any, taken: float | None, note: str, caplog: pytest.LogCaptureFixture
+):
+    predictor, segmentation = two_class_scan(tmp_path, cohort, spacing=said)
+    for row, value in zip(predictor.rows("scan", segmentation, 1.0), (1, 2), strict=True):
+        count = int((segmentation.mask == value).sum())
+        assert row["volume"] == pytest.approx(count if taken is None else count * taken / 1000)
+        assert row["volume_unit"] == ("voxel" if taken is None else "ml")
+        assert note in row["note"]
+        assert bool(row["note"]) == bool(note)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == (
+        [f"scan.nii: {segmentation.note}"] if note else []
+    )
+
+
+def test_the_headers_spacing_finds_the_blob_where_the_declared_one_does_not(tmp_path: Path):
+    """What the network sees is resampled by the spacing in use, not by that of its cohort."""
+    scan = store(tmp_path / "scan.nii", (30, 30, 30), centred(np.diag([2.0, 2.0, 1.5]), (30, 30, 30)))
+    away = distances((30, 30, 30), scan.affine)
+    volume = 4 / 3 * math.pi * RADIUS**3 / 1000
+
+    def found(**new_scans: Any) -> float:
+        predictor = make_predictor(spacing=(2.0, 2.0, 6.0), new_scans=new_scans)
+        segmentation = predictor.segment([tmp_path / "scan.nii"])
+        assert not segmentation.mask[away > RADIUS + 4].any()
+        [row] = predictor.rows("scan", segmentation, 1.0)
+        return float(row["volume"])
+
+    assert found(spacing="header") == pytest.approx(volume, rel=0.1)
+    assert found() > 2 * volume
+
+
+def test_an_empty_mask_has_no_mean_uncertainty(tmp_path: Path):
+    predictor, segmentation = two_class_scan(tmp_path, postprocessing={"min_volume": 1000.0})
+    for row in predictor.rows("scan", segmentation, 1.0):
+        assert (row["volume"], row["components"], row["mean_uncertainty"]) == (0, 0, None)
+
+
 def test_the_least_volume_is_in_millilitres(tmp_path: Path):
     _, before = two_class_scan(tmp_path)
     n_core = int((before.mask == 2).sum())
     for least, is_left in ((n_core * 0.006, True), (n_core * 0.006 + 0.001, False)):
         _, segmentation = two_class_scan(tmp_path, postprocessing={"min_volume": least})
         assert (segmentation.mask == 2).any() == is_left
+
+
+@pytest.mark.parametrize(("name", "other"), [("scan.nii.gz", "OTHER.NII.GZ"), ("scan.nii", "OTHER.NII")])
+def test_upper_case_names_are_as_good(tmp_path: Path, name: str, other: str):
+    store(tmp_path / name, (20, 20, 20), centred(np.diag([2.0, 2.0, 2.0]), (20, 20, 20)))
+    shutil.copy(tmp_path / name, tmp_path / other)
+    expected, same = (make_predictor().segment([tmp_path / file]) for file in (name, other))
+    assert expected.mask.any()
+    assert np.array_equal(same.mask, expected.mask)
 
 
 def test_a_scan_with_too_few_channels_is_refused_by_name(tmp_path: Path):
@@ -244,8 +305,11 @@ def test_a_checkpoint_that_says_nothing_of_its_input_is_refused(metadata: dict[s
 
 def test_an_ensemble_of_different_inputs_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "rebuild", lambda _: [Bright()])
+    cells = [checkpoint(), checkpoint(spacing="unknown")]
     with pytest.raises(CheckpointError, match=r"take different inputs \(spacing: header and unknown\)"):
-        Predictor([checkpoint(), checkpoint(spacing="unknown")], NewScansParameters(), Compute())
+        Predictor(cells, NewScansParameters(), Compute())
+    # What cohorts declared is of no account where the new scans' spacing is said.
+    assert Predictor(cells, NewScansParameters(spacing="header"), Compute()).input.spacing == "header"
 
 
 def test_the_fingerprint_changes_with_weights_and_settings(monkeypatch: pytest.MonkeyPatch):

@@ -70,7 +70,7 @@ class PredictionsDataset(AbstractDataset[Iterable[ScanToPredict], pd.DataFrame])
 
     def load(self) -> pd.DataFrame:
         """Read the table, with the columns of ``VOLUME_COLUMNS``."""
-        text = {"name": str, "class": str, "volume_unit": str, "problem": str}
+        text = {"name": str, "class": str, "volume_unit": str, "note": str, "problem": str}
         # Else a scan called NA, or no problem at all, would become a missing value.
         table = pd.read_csv(self._path / TABLE, dtype=text, keep_default_na=False, na_values={
             column: [""] for column in ("volume", "components", "mean_uncertainty", "seconds")

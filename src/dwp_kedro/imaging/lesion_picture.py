@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from dwp_kedro.imaging.overlays import (
-    _EDGES,
-    _PLANES,
-    TRUTH_COLOUR,
-    _canonical,
-    outline,
-    show_slice,
-    take_slice,
-)
+from dwp_kedro.imaging.overlays import CLASS_COLOURS, PLANES, outline, show_plane, take_slice, to_canonical
 from dwp_kedro.imaging.postprocessing import label_components
 from dwp_kedro.imaging.volume import Volume
 
 
-def lesion_picture(image: Volume, mask: Volume) -> Figure:
-    """Show the slice of each plane with the most of the mask's largest component, mask outlined.
+def lesion_picture(image: Volume, mask: Volume, class_names: Sequence[str], name: str) -> Figure:
+    """Show the slice of each plane with the most of the mask's largest component, every class outlined.
 
-    Each class is outlined by itself; where the mask is empty, the middle slices are shown.
+    Where the mask is empty, the middle slices are shown.
+
+    Args:
+        image: the scan.
+        mask: on its grid: 0 background, 1, 2, … the classes.
+        class_names: of classes 1, 2, …, for the legend.
+        name: of the scan, for the title.
     """
-    array, spacing = _canonical(image)
-    values, _ = _canonical(mask)
+    array, spacing = to_canonical(image)
+    values, _ = to_canonical(mask)
     components, sizes = label_components(values > 0)
     largest = components == sizes.argmax() + 1 if sizes.size else np.zeros(values.shape, dtype=bool)
-    figure = Figure(figsize=(9, 3.3), layout="constrained")
-    for axes, (plane, axis) in zip(figure.subplots(1, 3), _PLANES, strict=True):
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    # A file's name may hold any sign, also those that would begin a formula.
+    shown = "slices through the largest component" if sizes.size else "nothing found, middle slices"
+    figure.suptitle(f"{name} ({shown})", fontsize=10, parse_math=False)
+    colours = [CLASS_COLOURS[k % len(CLASS_COLOURS)] for k in range(len(class_names))]
+    for axes, (plane, axis) in zip(figure.subplots(1, 3), PLANES.items(), strict=True):
         areas = largest.sum(axis=tuple(other for other in range(3) if other != axis))
         index = int(areas.argmax()) if sizes.size else values.shape[axis] // 2
-        show_slice(axes, array, axis, index, spacing)
-        outline(axes, take_slice(values, axis, index), TRUTH_COLOUR)
-        left, right = _EDGES[plane]
-        axes.text(0.01, 0.5, left, color="white", transform=axes.transAxes, va="center")
-        axes.text(0.99, 0.5, right, color="white", transform=axes.transAxes, va="center", ha="right")
-        axes.set_title(plane, fontsize=9)
+        show_plane(axes, array, plane, index, spacing)
+        for value, colour in enumerate(colours, start=1):
+            outline(axes, take_slice(values, axis, index) == value, colour)
+    lines = [
+        Line2D([], [], color=colour, label=class_name if (values == value).any() else f"{class_name}: none found")
+        for value, (class_name, colour) in enumerate(zip(class_names, colours, strict=True), start=1)
+    ]
+    legend = figure.legend(
+        handles=lines, loc="outside lower center", ncols=4, fontsize=9, facecolor="black", framealpha=1
+    )
+    for text in legend.get_texts():
+        text.set(color="white", parse_math=False)
     return figure

@@ -19,21 +19,22 @@ from dwp_kedro.imaging.volume import Volume
 TRUTH_COLOUR = "#F0E442"
 """Yellow of Okabe and Ito (2008), told apart from their other colours with every kind of colour vision."""
 
-_PLANES = (("sagittal", 0), ("coronal", 1), ("axial", 2))
+CLASS_COLOURS = (TRUTH_COLOUR, "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
+"""Of the classes of a mask, in their order; Okabe and Ito's colours too. An eighth class takes the first again."""
+
+PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Planes of a canonical array, each with the axis across it."""
+
 _EDGES = {"sagittal": ("P", "A"), "coronal": ("R", "L"), "axial": ("R", "L")}
 """What lies at the left and right edge of a picture of each plane."""
 
 
 def middle_slices(volume: Volume) -> Figure:
     """Show the middle slice of each plane, in true proportions. Of a 4D volume, the first channel."""
-    array, spacing = _canonical(volume)
+    array, spacing = to_canonical(volume)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for axes, (plane, axis) in zip(figure.subplots(1, 3), _PLANES, strict=True):
-        show_slice(axes, array, axis, array.shape[axis] // 2, spacing)
-        left, right = _EDGES[plane]
-        axes.text(0.01, 0.5, left, color="white", transform=axes.transAxes, va="center")
-        axes.text(0.99, 0.5, right, color="white", transform=axes.transAxes, va="center", ha="right")
-        axes.set_title(plane, fontsize=9)
+    for axes, (plane, axis) in zip(figure.subplots(1, 3), PLANES.items(), strict=True):
+        show_plane(axes, array, plane, array.shape[axis] // 2, spacing)
     size = " × ".join(str(side) for side in volume.shape)
     voxel = " × ".join(f"{side:.3g}" for side in volume.spacing)
     figure.suptitle(f"{size} voxels of {voxel} mm, {volume.orientation}, {volume.array.dtype}", fontsize=9)
@@ -58,8 +59,8 @@ def contact_sheet(
     for axes in panels[count:]:
         axes.set_axis_off()
     for (subject, image, label), axes in zip(subjects, panels, strict=False):
-        array, spacing = _canonical(image)
-        mask, _ = _canonical(label)
+        array, spacing = to_canonical(image)
+        mask, _ = to_canonical(label)
         index = largest_slice(mask)
         show_slice(axes, array, 2, index, spacing)
         outline(axes, take_slice(mask, 2, index), TRUTH_COLOUR)
@@ -67,8 +68,8 @@ def contact_sheet(
     return figure
 
 
-def _canonical(volume: Volume) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Array (X, Y, Z) with axes to right, anterior, superior, and its spacing, mm."""
+def to_canonical(volume: Volume) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Array (X, Y, Z) with axes to right, anterior, superior, and its spacing, mm. Of 4D, the first channel."""
     array = volume.array if volume.array.ndim == 3 else volume.array[..., 0]
     orientation = nib.orientations.io_orientation(volume.affine)
     spacing = [0.0, 0.0, 0.0]
@@ -97,6 +98,15 @@ def show_slice(axes: Axes, array: np.ndarray, axis: int, index: int, spacing: Se
     axes.imshow(pixels, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=up / across)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def show_plane(axes: Axes, array: np.ndarray, plane: str, index: int, spacing: Sequence[float]) -> None:
+    """Show slice ``index`` of a plane of a canonical array, with its name and what lies at its edges."""
+    show_slice(axes, array, PLANES[plane], index, spacing)
+    left, right = _EDGES[plane]
+    axes.text(0.01, 0.5, left, color="white", transform=axes.transAxes, va="center")
+    axes.text(0.99, 0.5, right, color="white", transform=axes.transAxes, va="center", ha="right")
+    axes.set_title(plane, fontsize=9)
 
 
 def outline(axes: Axes, label: np.ndarray, colour: str, style: str = "solid") -> None:

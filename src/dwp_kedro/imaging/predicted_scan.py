@@ -22,9 +22,12 @@ VOLUME_COLUMNS = (
     "components",
     "mean_uncertainty",
     "seconds",
+    "note",
     "problem",
 )
-"""Columns of ``volumes.csv``, a row per scan and class, or one for a scan with a problem."""
+"""Columns of ``volumes.csv``, a row per scan and class, or one for a scan with a problem.
+
+The mean uncertainty is that inside the class's mask; there is none where the mask is empty."""
 
 RECORD_SUFFIX = "_prediction.json"
 """End of the name of the file beside a scan's predictions that says what they are and what they depend on."""

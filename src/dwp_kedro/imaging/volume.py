@@ -227,7 +227,7 @@ def _smallest_integer_type(array: np.ndarray) -> np.dtype:
 
 
 def _check_suffix(path: str | Path) -> None:
-    if not str(path).endswith(SUFFIXES):
+    if not str(path).lower().endswith(SUFFIXES):
         raise VolumeError(f"{path}: not a NIfTI file name; it must end in .nii or .nii.gz")
 
 

@@ -62,7 +62,7 @@ class PostprocessingParameters(Parameters):
     largest_component: bool = Field(default=False, description="Keep only the largest component.")
     min_volume: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
-        description="Take out smaller components, ml; voxels where the checkpoint declares the spacing unknown.",
+        description="Take out smaller components, ml; voxels where the spacing is unknown.",
     )
 
 
@@ -75,7 +75,15 @@ class NewScansParameters(Parameters):
         "fast as a plain network's and gives no uncertainty either.",
     )
     window: PredictionWindow = Field(default="auto", description="As in the block `prediction`.")
-    pictures: bool = Field(default=False, description="Write a picture of every scan with its mask outlined.")
+    spacing: Literal["header", "unknown"] | Spacing | None = Field(
+        default=None,
+        description="Where the voxel size of new scans comes from: their headers; nowhere (volumes are then in "
+        "voxels); or three numbers, mm, along the file's own axes, that replace the header's. null: as the "
+        "checkpoint says that it was in its training cohort.",
+    )
+    pictures: bool = Field(
+        default=False, description="Write a picture of every scan: three planes, each class outlined."
+    )
     postprocessing: PostprocessingParameters = Field(
         default=PostprocessingParameters(), description="What is done to the masks before they are written."
     )

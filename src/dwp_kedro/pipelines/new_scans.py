@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dwp_kedro.cohorts.checks import leaves_folder
-from dwp_kedro.cohorts.readers.csv_manifest import _find_image_columns, _load
+from dwp_kedro.cohorts.readers.csv_table import find_image_columns, read_csv_table
 from dwp_kedro.cohorts.readers.subject_files import NIFTI_SUFFIXES
 from dwp_kedro.imaging.predicted_scan import RECORD_SUFFIX
 
 _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
+_OF_4D = re.compile(r"(?P<file>.+\.nii(\.gz)?)#(?P<channel>\d+)")
 _NO_FILE_NAME = re.compile(r'[/\\|:*?"<>]|^\.|^$')
 
 
@@ -40,35 +41,50 @@ def list_new_scans(place: Path) -> list[NewScan]:
     for one file. Folders within are not looked into, and predictions in it are passed over.
 
     A table has the columns name and image, or image_0, image_1, …; its paths are relative to its folder.
+    ``scan.nii.gz#2`` is channel 2 of a 4D file, and called ``scan_channel_2``; in a table it has the row's name.
 
     Raises:
         NewScansError: the place does not exist, or holds no scan.
         CohortError: the table cannot be read.
     """
-    if place.name.lower().endswith(".csv"):
-        scans = _read_table(place)
-    elif place.is_dir():
+    of_4d = _OF_4D.fullmatch(place.name)
+    if place.is_symlink() and not place.exists():
+        raise NewScansError(f"images: {place} {_leads_nowhere(place)}.")
+    if place.is_dir():
         scans = _group_channels(_nifti_files(place))
+    elif place.is_file() and place.name.lower().endswith(".csv"):
+        scans = _read_table(place)
     elif place.is_file() and place.name.lower().endswith(NIFTI_SUFFIXES):
         scans = [
             scan for scan in _group_channels(_nifti_files(place.parent)) if str(place) in scan.images
         ] or _group_channels([place])
+    elif of_4d is not None and (place.parent / of_4d["file"]).is_file():
+        scans = [NewScan(f"{_stem(Path(of_4d['file']))}_channel_{of_4d['channel']}", (str(place),))]
     else:
         mend = "it must end in .nii, .nii.gz or .csv" if place.is_file() else "there is no such file or folder"
         raise NewScansError(f"images: {place}: {mend}. A relative path starts in the project's folder.")
     if not scans:
-        raise NewScansError(f"images: {place} holds no scan; scans end in .nii or .nii.gz.")
+        raise NewScansError(
+            f"images: {place} holds no scan; in a folder, those are the files right in it that end in .nii or "
+            ".nii.gz."
+        )
     counts = Counter(scan.name for scan in scans)
     doubles = {name for name, count in counts.items() if count > 1}
-    return sorted(
-        (
-            replace(scan, problem="several scans have this name; give each its own.")
-            if scan.name in doubles
-            else scan
-            for scan in scans
-        ),
-        key=lambda scan: scan.name,
-    )
+    return sorted((_with_problem(scan, doubles) for scan in scans), key=lambda scan: scan.name)
+
+
+def _with_problem(scan: NewScan, doubles: Container[str]) -> NewScan:
+    """Add to a scan what its files' names tell against it."""
+    if scan.name in doubles:
+        return replace(scan, problem="several scans have this name; give each its own.")
+    lost = [path for path in map(Path, scan.images) if path.is_symlink() and not path.exists()]
+    if lost and not scan.problem:
+        return replace(scan, problem=f"{lost[0]} {_leads_nowhere(lost[0])}.")
+    return scan
+
+
+def _leads_nowhere(link: Path) -> str:
+    return f"is a link to {link.readlink()}, which is not there; bring that file back, or correct the link"
 
 
 def _nifti_files(folder: Path) -> list[Path]:
@@ -83,7 +99,7 @@ def _nifti_files(folder: Path) -> list[Path]:
         if path.name.lower().endswith(NIFTI_SUFFIXES)
         and not path.name.startswith(".")
         and path.name not in written
-        and path.is_file()
+        and not path.is_dir()  # A link to nothing is no file either, and must not be passed over.
     ]
 
 
@@ -113,8 +129,8 @@ def _group_channels(files: Iterable[Path]) -> list[NewScan]:
 
 
 def _read_table(file: Path) -> list[NewScan]:
-    table = _load(file)
-    columns = _find_image_columns(list(table.columns))
+    table = read_csv_table(file)
+    columns = find_image_columns(list(table.columns))
     if "name" not in table.columns or not columns:
         raise NewScansError(
             f"images: {file} has the columns {', '.join(table.columns)}; it needs name and image (or image_0, "

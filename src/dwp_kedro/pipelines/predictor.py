@@ -36,8 +36,12 @@ from dwp_kedro.pipelines.inference import make_inferer
 from dwp_kedro.training.prediction import predict
 from dwp_kedro.training.settings import Compute
 
+_logger = logging.getLogger(__name__)
 for _name in ("lightning.fabric", "lightning.pytorch"):  # They would tell of each scan what precision it took.
     logging.getLogger(_name).setLevel(logging.WARNING)
+
+_SPACING_TOLERANCE = 1e-3
+"""Relative; less is rounding, and changes no volume by more than 0.3 %."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Segmentation:
     """(classes + 1, x, y, z) float32, background first; mean over passes."""
     uncertainty: np.ndarray | None
     """(x, y, z) float32: entropy of the mean probability, nats; None where there was but one pass."""
+    note: str = ""
+    """What its user must know of its numbers."""
 
 
 class Predictor:
@@ -63,7 +69,7 @@ class Predictor:
         Raises:
             CheckpointError: a checkpoint is not one of a cell, or the checkpoints take different inputs.
         """
-        inputs = [_input_of(checkpoint) for checkpoint in checkpoints]
+        inputs = [_input_of(checkpoint, settings) for checkpoint in checkpoints]
         for checkpoint, given in zip(checkpoints, inputs, strict=True):
             if given != inputs[0]:
                 raise CheckpointError(
@@ -105,8 +111,8 @@ class Predictor:
                 digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def segment(self, images: Sequence[str | Path]) -> Segmentation:
-        """Segment the scan whose channels are in ``images``.
+    def segment(self, images: Sequence[str | Path], name: str = "") -> Segmentation:
+        """Segment the scan whose channels are in ``images``; messages call it ``name``, or else by its first file.
 
         Raises:
             VolumeError: a file cannot be used, or their number is not that of the network's channels.
@@ -117,14 +123,18 @@ class Predictor:
                 "scan are files <name>_0000, <name>_0001, …, or the columns image_0, image_1, … of a CSV table, "
                 "in which scans that only look like channels can also be listed one by one"
             )
+        name = name or Path(images[0]).name
         volumes = [read_volume(image) for image in images]
+        note = self._note(volumes[0])
+        if note:
+            _logger.warning("%s: %s", name, note)
         channels, _ = preprocess_subject(volumes, None, self._cohort)
         tensor = torch.from_numpy(np.stack([channel.array for channel in channels]))
         [prediction] = predict(
             self._networks,
             lambda _: tensor,
             1,
-            task=f"predicting {Path(images[0]).name}",
+            task=f"predicting {name}",
             compute=self._compute,
             n_samples=self._settings.n_samples,
             infer=self._infer,
@@ -142,10 +152,13 @@ class Predictor:
         uncertainty = None
         if self.has_uncertainty:
             uncertainty = torch.special.entr(torch.from_numpy(probability)).sum(0).numpy()
-        return Segmentation(scan, mask, probability, uncertainty)
+        return Segmentation(scan, mask, probability, uncertainty, note)
 
     def rows(self, name: str, segmentation: Segmentation, seconds: float) -> list[dict[str, Any]]:
-        """Rows of ``volumes.csv``: one per class; volume in ml, or voxels where the spacing is unknown."""
+        """Rows of ``volumes.csv``: one per class; volume in ml, or voxels where the spacing is unknown.
+
+        There is no mean uncertainty where the mask is empty: it would be a mean over nothing.
+        """
         rows = []
         for value, class_name in enumerate(self.input.class_names, start=1):
             inside = segmentation.mask == value
@@ -159,12 +172,13 @@ class Predictor:
                 len(label_components(inside)[1]),
                 float(uncertainty[inside].mean()) if uncertainty is not None and count else None,
                 round(seconds, 2),
+                segmentation.note,
                 "",
             )
             rows.append(dict(zip(VOLUME_COLUMNS, values, strict=True)))
         return rows
 
-    def files(self, segmentation: Segmentation) -> dict[str, bytes]:
+    def files(self, name: str, segmentation: Segmentation) -> dict[str, bytes]:
         """Files to write of a scan, by what follows ``<name>_``: mask, probability, uncertainty, picture.
 
         The probability is that of the foreground, (x, y, z); of several classes, each of them in turn along a
@@ -172,17 +186,22 @@ class Predictor:
         """
         scan, foreground = segmentation.scan, segmentation.probability[1:]
         probability = foreground[0] if len(foreground) == 1 else np.moveaxis(foreground, 0, -1)
-        names = ", ".join(f"{value} {name}" for value, name in enumerate(self.input.class_names, start=1))
+        classes = ", ".join(
+            f"{value} {of_class}" for value, of_class in enumerate(self.input.class_names, start=1)
+        )
         files = {
-            "mask.nii.gz": encode_like(segmentation.mask, scan, _shortened(f"mask: {names}")),
-            "probability.nii.gz": encode_like(probability, scan, _shortened(f"probability: {names}")),
+            "mask.nii.gz": encode_like(segmentation.mask, scan, _shortened(f"mask: {classes}")),
+            "probability.nii.gz": encode_like(probability, scan, _shortened(f"probability: {classes}")),
         }
         if segmentation.uncertainty is not None:
             files["uncertainty.nii.gz"] = encode_like(segmentation.uncertainty, scan, "predictive entropy, nats")
         if self._settings.pictures:
             affine = self._affine(scan)
             figure = lesion_picture(
-                Volume.from_array(scan.array, affine), Volume.from_array(segmentation.mask, affine)
+                Volume.from_array(scan.array, affine),
+                Volume.from_array(segmentation.mask, affine),
+                self.input.class_names,
+                name,
             )
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=110)
@@ -192,9 +211,20 @@ class Predictor:
     def predicted(self, name: str, images: Sequence[str | Path]) -> PredictedScan:
         """Segment a scan; return its rows and its files."""
         started = time.perf_counter()
-        segmentation = self.segment(images)
-        files = self.files(segmentation)
+        segmentation = self.segment(images, name)
+        files = self.files(name, segmentation)
         return PredictedScan(self.rows(name, segmentation, time.perf_counter() - started), files)
+
+    def _note(self, scan: Volume) -> str:
+        """Say of a scan whose header contradicts the declared spacing which of them was taken."""
+        declared = self.input.spacing
+        if isinstance(declared, str) or np.allclose(scan.spacing, declared, rtol=_SPACING_TOLERANCE, atol=0):
+            return ""
+        by = "new_scans.spacing says" if self._settings.spacing else "the training cohort declared"
+        return (
+            f"voxels taken as {_millimetres(declared)}, as {by}; the header says {_millimetres(scan.spacing)}. If "
+            "that is right, predict with new_scans.spacing=header"
+        )
 
     def _affine(self, scan: Volume) -> np.ndarray:
         return declared_affine(scan, self.input.spacing)
@@ -206,18 +236,20 @@ class Predictor:
         return float(abs(np.linalg.det(self._affine(scan)[:3, :3]))) / 1000
 
 
-def _input_of(checkpoint: Checkpoint) -> InputParameters:
+def _input_of(checkpoint: Checkpoint, settings: NewScansParameters) -> InputParameters:
+    """Return what a checkpoint's networks take; the spacing of new scans is that of its cohort, unless said."""
     if "input" not in checkpoint.metadata or "components" not in checkpoint.metadata:
         raise CheckpointError(
             f"checkpoint: {_words(checkpoint)} does not say what its networks take, so no new scan can be brought "
             "to them. Give the checkpoint of a cell of target_evaluation; if it is one, train it anew"
         )
     try:
-        return InputParameters.model_validate(checkpoint.metadata["input"])
+        input_ = InputParameters.model_validate(checkpoint.metadata["input"])
     except ValidationError as error:
         raise CheckpointError(
             f"checkpoint: {_words(checkpoint)} comes from another version of this project: {error}"
         ) from error
+    return input_ if settings.spacing is None else input_.model_copy(update={"spacing": settings.spacing})
 
 
 def _words(checkpoint: Checkpoint) -> str:
@@ -231,6 +263,10 @@ def _words(checkpoint: Checkpoint) -> str:
 def _difference(first: InputParameters, second: InputParameters) -> str:
     one, other = first.model_dump(mode="json"), second.model_dump(mode="json")
     return "; ".join(f"{key}: {one[key]} and {other[key]}" for key in one if one[key] != other[key])
+
+
+def _millimetres(spacing: Sequence[float]) -> str:
+    return " × ".join(f"{side:.4g}" for side in spacing) + " mm"
 
 
 def _shortened(text: str) -> str:

@@ -104,7 +104,8 @@ class _Finder:
             )
         if checksum(self._project_path / place) != store.tag(run_id, "checkpoint_sha256"):
             raise CheckpointNotFoundError(
-                f"checkpoint: {place} is no longer the file that the MLflow run {run_id} wrote: its cell was trained "
-                "again since. Give the file or the cell to use what lies there now, or the id of the run that wrote it"
+                f"checkpoint: {place} is no longer the file that the MLflow run {run_id} wrote: its cell was "
+                "trained again since. Give the file or the cell to use what lies there now, or the id of the run "
+                "that wrote it"
             )
         return self._project_path / place

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from dwp_kedro.tracking.catalog import path_in
 from dwp_kedro.tracking.command import environment_option, shell_name
 
 COMPARED_BY = "compared_by"
@@ -93,7 +94,7 @@ def closing_lines(
     base_url = tracking_uri if is_server else _LOCAL_UI
     lines = []
     if report is not None:
-        lines.append(f"Report:     {_relative(report, project_path)}")
+        lines.append(f"Report:     {path_in(project_path, report)}")
     lines.append(f"Kedro-Viz:  {shell_name('kedro', project_path)} viz run{environment_option(environment)}")
     if is_server:
         lines.append(f"MLflow:     {base_url.rstrip('/')}/#/experiments/{experiment_id}")
@@ -109,7 +110,3 @@ def closing_lines(
         )
         lines.append(f"Which method wins at n = {n_train}?  {address}")
     return lines
-
-
-def _relative(path: Path, folder: Path) -> Path:
-    return path.relative_to(folder) if path.is_relative_to(folder) else path

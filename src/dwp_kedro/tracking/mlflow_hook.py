@@ -99,7 +99,7 @@ class MlflowHook:
             self._run.output_saved(node, dataset_name, data)
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """End the parent as FINISHED, and print where the results can be looked at."""
         run, store = self._run, self._store
         self._end("FINISHED")
@@ -119,7 +119,7 @@ class MlflowHook:
             n_train=n_train,
             run_ids=run_ids,
             view=view,
-            report=run.local_path(_REPORT),
+            report=run.local_path(_REPORT) if _REPORT in pipeline.all_outputs() else None,
         )
         rich.get_console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

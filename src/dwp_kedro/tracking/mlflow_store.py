@@ -148,14 +148,22 @@ class MlflowStore:
             log(run_id, str(path), folder)
 
     def log_model(
-        self, run_id: str, code: Path, checkpoint: Path, settings: dict[str, Any], requirements: list[str]
+        self,
+        run_id: str,
+        code: Path,
+        checkpoint: Path,
+        settings: dict[str, Any],
+        requirements: list[str],
+        example: str,
     ) -> None:
         """Store a checkpoint as the artifact folder ``model``, an MLflow model that runs the file ``code``.
 
-        A copy of the file is kept, not a pickled object. ``settings`` are what it runs with unless ``load_model``
-        is given others; ``requirements`` are pip's.
+        A copy of the file is kept, not a pickled object. Its input is a text per scan, such as ``example``;
+        ``settings`` are what it runs with unless ``load_model`` is given others; ``requirements`` are pip's.
         """
         from mlflow import pyfunc
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, DataType, Schema
 
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model"
@@ -165,6 +173,9 @@ class MlflowStore:
                 artifacts={"checkpoint": checkpoint.as_uri()},
                 pip_requirements=requirements,
                 model_config=settings,
+                # A column without a name: with one, MLflow would refuse lists, arrays and single paths.
+                signature=ModelSignature(inputs=Schema([ColSpec(DataType.string)])),
+                input_example=[example],
             )
             self.log_path(run_id, model, "model")
 

@@ -117,7 +117,7 @@ class PipelineRun:
         if kind in _WEIGHTS:
             self._log_place(run_id, name, kind)
         if kind == "checkpoint" and stage_of(node) == GRID_CELL and self._is_on(_LOG_MODELS):
-            self._log_model(run_id, name)
+            self._log_model(run_id, name, value.metadata["input"]["channels"])
         if layer_of(self._catalog, name) == "reporting":
             self._log_file(run_id, name)
         if self._nodes.saved(node, name):
@@ -250,7 +250,7 @@ class PipelineRun:
             return
         self._store.log_path(run_id, path, name.split(".", 1)[0])
 
-    def _log_model(self, run_id: str, name: str) -> None:
+    def _log_model(self, run_id: str, name: str, n_channels: int) -> None:
         path = self.local_path(name)
         if path is not None:
             requirements = [f"{library}=={version(library)}" for library in _MODEL_LIBRARIES]
@@ -258,7 +258,8 @@ class PipelineRun:
             settings = given.model_dump(mode="json") if isinstance(given, BaseModel) else given
             # The machine that will use the model is another one, perhaps.
             settings = {**settings, "device": "auto", "precision": "auto"}
-            self._store.log_model(run_id, _MODEL_CODE, path, settings, requirements)
+            example = "|".join(f"new/patient_1_{channel:04d}.nii.gz" for channel in range(n_channels))
+            self._store.log_model(run_id, _MODEL_CODE, path, settings, requirements, example)
 
     def _is_on(self, parameter: str) -> bool:
         name = f"params:{parameter}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+
+from dwp_kedro.tracking.catalog import local_path
 
 SUMMARY_TAG = "summary"
 """Kedro tag of nodes that gather what others made: cheap, and wrong once one of those is made anew."""
@@ -53,7 +54,7 @@ def _is_missing(name: str, catalog: CatalogProtocol) -> bool:
 
 def _delete_outputs(node: Node, catalog: CatalogProtocol) -> None:
     for name in node.outputs:
-        path = _local_path(name, catalog)
+        path = local_path(catalog, name)
         if path is not None:
             path.unlink(missing_ok=True)
             dataset: Any = catalog.get(name)
@@ -62,16 +63,6 @@ def _delete_outputs(node: Node, catalog: CatalogProtocol) -> None:
 
 def _times(names: Iterable[str], catalog: CatalogProtocol) -> list[int]:
     """Return when the files of datasets were last written, ns; those without a file are passed over."""
-    paths = [path for name in names if (path := _local_path(name, catalog)) is not None]
+    paths = [path for name in names if (path := local_path(catalog, name)) is not None]
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
     return [file.stat().st_mtime_ns for file in files]
-
-
-def _local_path(name: str, catalog: CatalogProtocol) -> Path | None:
-    dataset: Any = catalog.get(name)
-    # A dataset has the one, a dataset of partitions the other.
-    place = getattr(dataset, "_filepath", getattr(dataset, "_path", None))
-    has_versions = getattr(dataset, "_version", None) is not None
-    if place is None or has_versions or getattr(dataset, "_protocol", "file") != "file":
-        return None
-    return Path(str(place))

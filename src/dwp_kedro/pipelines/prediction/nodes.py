@@ -7,8 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from dwp_kedro.imaging.predicted_scan import PredictedScan, ScanToPredict
 from dwp_kedro.imaging.volume import VolumeError
 from dwp_kedro.networks.checkpoint import Checkpoint
@@ -22,10 +20,6 @@ from dwp_kedro.progress import track
 _logger = logging.getLogger(__name__)
 _BAD_SCAN = (VolumeError, OSError, MemoryError, RuntimeError)
 """What a scan can do to its prediction: unusable files, or too large for memory (torch's RuntimeError)."""
-
-
-class PredictionError(Exception):
-    """Some scans could not be predicted; the message lists them."""
 
 
 def find_scans(images: str) -> list[NewScan]:
@@ -51,23 +45,6 @@ def predict_scans(
 ) -> WaitingScans:
     """Prepare the prediction of every scan; each is computed when it is saved, unless it is there already."""
     return WaitingScans(scans, Predictor(checkpoints, settings, compute_settings(compute)))
-
-
-def report_problems(volumes: pd.DataFrame) -> None:
-    """End the run in error if a scan has a problem.
-
-    Raises:
-        PredictionError: naming those scans.
-    """
-    bad = volumes[volumes["problem"] != ""]
-    if len(bad):
-        listed = "\n".join(
-            f"  {row.name}: {row.problem}" for row in bad[["name", "problem"]].itertuples(index=False)
-        )
-        n_scans = volumes["name"].nunique()
-        raise PredictionError(
-            f"{len(bad)} of {n_scans} scans could not be predicted; the others are done:\n{listed}"
-        )
 
 
 class WaitingScans:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from dwp_kedro.pipelines.prediction.nodes import find_scans, predict_scans, report_problems
+from dwp_kedro.pipelines.prediction.nodes import find_scans, predict_scans
 
 _HERE = "prediction"
 
 
 def create_pipeline() -> Pipeline:
-    """Build the pipeline; it is no part of the default one::
+    """Build the pipeline; it is no part of the default one, and a hook reports on the table::
 
-    images ─▶ find ─▶ predict ─▶ masks, probabilities, uncertainties, volumes.csv ─▶ report problems
+    images ─▶ find ─▶ predict ─▶ masks, probabilities, uncertainties, volumes.csv
     checkpoints ─────────┘
     """
     return pipeline(
@@ -30,7 +30,6 @@ def create_pipeline() -> Pipeline:
                 name="predict",
                 namespace=_HERE,
             ),
-            node(report_problems, f"{_HERE}.predictions", None, name="report_problems", namespace=_HERE),
         ],
         tags="prediction",
     )
