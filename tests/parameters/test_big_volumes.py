@@ -76,10 +76,10 @@ def test_a_checkpoint_says_what_its_networks_saw_at_once():
 @pytest.mark.parametrize(("cohort", "training"), [("source", "source_training"), ("target", "target_training")])
 def test_volumes_of_any_size_need_patches(cohort: str, training: str):
     # What stands in the base environment, without what globals.yml fills in.
-    parameters: dict[str, Any] = {"environment": "e", "command": "c", "prior": "learnt"}
+    parameters: dict[str, Any] = {"environment": "e", "prior": "learnt"}
     for file in BASE.glob("parameters*.yml"):
         parameters |= yaml.safe_load(file.read_text())
-    parameters |= {"environment": "e", "command": "c", "prior": "learnt"}
+    parameters |= {"environment": "e", "prior": "learnt"}
     parameters["export_prior"] = {}
     assert find_problems(parameters) == []
     preprocessing = parameters["data_processing"][cohort]["preprocessing"]
