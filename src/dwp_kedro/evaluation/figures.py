@@ -170,26 +170,30 @@ def score_distribution(scores: pd.DataFrame) -> go.Figure:
 def paired_scores(scores: pd.DataFrame, reference: str) -> go.Figure:
     """Draw every test subject's DSC by ``reference`` against that by each other method, a panel per n_train.
 
+    Two panels stand side by side: more would be too narrow on paper.
     A point is a subject, its DSC averaged over classes, seeds and the draws that both methods have; above the
     diagonal ``reference`` is the better one.
     """
     colours = method_colours(scores["method"])
     sizes = sorted(set(scores["n_train"]))
+    n_columns, n_rows = min(len(sizes), 2), -(-len(sizes) // 2)
     figure = make_subplots(
-        rows=1,
-        cols=len(sizes),
+        rows=n_rows,
+        cols=n_columns,
         shared_yaxes=True,
-        horizontal_spacing=0.03,
+        horizontal_spacing=0.05,
+        vertical_spacing=0.25 / n_rows,
         subplot_titles=[f"n = {n_train}" for n_train in sizes],
         x_title="DSC by the other method",
     )
     above = f"<br>{plotly_text(reference)} %{{y:.3f}}<extra></extra>"
     keys = ["subject", "split", "seed"]
     per_draw = scores.groupby(["n_train", "method", *keys])["dsc"].mean()
-    for place, n_train in enumerate(sizes, start=1):
+    for place, n_train in enumerate(sizes):
+        panel = {"row": place // n_columns + 1, "col": place % n_columns + 1}
         figure.add_scatter(
-            x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "width": 1}, row=1, col=place,
-            showlegend=False, hoverinfo="skip",
+            x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "width": 1}, showlegend=False,
+            hoverinfo="skip", **panel,
         )  # fmt: skip
         methods = per_draw[n_train].unstack("method")
         for method in ordered_methods(methods.columns):
@@ -202,14 +206,14 @@ def paired_scores(scores: pd.DataFrame, reference: str) -> go.Figure:
                 mode="markers",
                 name=plotly_text(method),
                 legendgroup=plotly_text(method),
-                showlegend=place == 1,
+                showlegend=place == 0,
                 marker={"color": colours[method], "size": 7, "opacity": 0.7},
                 text=[plotly_text(subject) for subject in pairs.index],
                 hovertemplate=f"%{{text}}<br>{plotly_text(method)} %{{x:.3f}}{above}",
-                row=1,
-                col=place,
+                **panel,
             )
     style_chart(figure, legend_title="against")
+    figure.update_layout(height=440 * n_rows)
     figure.update_xaxes(range=[-0.02, 1.02])
     figure.update_yaxes(range=[-0.02, 1.02])
     figure.update_yaxes(title=f"DSC by {plotly_text(reference)}", col=1)
