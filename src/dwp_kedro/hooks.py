@@ -9,6 +9,7 @@ from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
 from dwp_kedro.tracking.summary_hook import SummaryHook
 from dwp_kedro.tracking.terminal_hook import TerminalHook
 from dwp_kedro.tracking.terminal_result_hook import ResultHook
+from dwp_kedro.tracking.this_run_hook import ThisRunHook
 from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "StaleSummaryHook",
     "SummaryHook",
     "TerminalHook",
+    "ThisRunHook",
     "UpstreamHook",
 ]
 
@@ -33,4 +35,5 @@ HOOKS = (
     UpstreamHook(),
     StaleSummaryHook(),
     CheckpointHook(),
+    ThisRunHook(),
 )

@@ -74,6 +74,15 @@ def test_pairs_are_means_over_the_draws_that_both_methods_have(scores: pd.DataFr
     assert len(points["mine", "x"].x) == 0  # another subject
 
 
+def test_pairs_stand_two_abreast(scores: pd.DataFrame) -> None:
+    three = pd.concat([scores, scores[scores["n_train"] == 10].assign(n_train=20)])
+    layout = figures.paired_scores(three, "dwp").layout
+    assert layout.xaxis.domain == layout.xaxis3.domain != layout.xaxis2.domain
+    assert layout.yaxis.domain == layout.yaxis2.domain
+    assert layout.yaxis.domain[0] > layout.yaxis3.domain[1]
+    assert layout.height == 880
+
+
 def test_one_train_size_is_drawn_inside_the_axis(scores: pd.DataFrame) -> None:
     figure = figures.dsc_against_train_size(scores[scores["n_train"] == 5])
     low, high = figure.layout.xaxis.range

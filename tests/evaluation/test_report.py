@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,11 +9,23 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from dwp_kedro.evaluation.figures import dsc_against_train_size, score_distribution
+from dwp_kedro.evaluation.figures import dsc_against_train_size, paired_scores, score_distribution
 from dwp_kedro.evaluation.report import build_report
 from dwp_kedro.evaluation.training_curves import training_curves
 
 EVIL = "<script>alert('x')</script>"
+UNCERTAINTY = pd.DataFrame(
+    {
+        "method": ["ri", "dwp"],
+        "n_train": [5, 5],
+        **{name: [0.25, 0.125] for name in ("ece", "auroc_entropy", "rank_correlation")},
+        **{f"{name}_sd": [0.5, np.nan] for name in ("ece", "auroc_entropy", "rank_correlation")},
+        "auroc_mutual_information": [np.nan, 0.75],
+        "auroc_mutual_information_sd": np.nan,
+        "n_draws": [2, 1],
+        "n_without_auroc": [0, 3],
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +58,7 @@ def report_of(scores: pd.DataFrame, **replaced: object) -> str:
         "reference": "dwp",
         "facts": {"Source cohort": {"description": "heads & <plaques>", "subjects": "16"}},
         "command": "kedro run --env test --params 'a<b'",
+        "restricted_by": "",
         "figures": {"DSC": dsc_against_train_size(scores), "Slices <1>": Figure(figsize=(1, 1))},
         "timings": pd.DataFrame(
             {
@@ -54,9 +68,13 @@ def report_of(scores: pd.DataFrame, **replaced: object) -> str:
                 "peak_memory_mb": [512.0, 1024.0],
             }
         ),
-        "versions": {"torch": "2.13.0"},
+        "uncertainty": UNCERTAINTY,
+        "prior": pd.DataFrame(
+            {"place": ["encoder 1/1"], "kernel VAE (bound)": [32.125], "kernels": [53184.0], "scale": [np.nan]},
+            index=pd.Index(["group_1"], name="group"),
+        ),
+        "circumstances": {"Versions": {"torch": "2.13.0"}},
         "notice": None,
-        "further_tables": {"Prior": pd.DataFrame({"heldout_nelbo": [32.125]}, index=pd.Index([1], name="group"))},
     }
     return build_report(**{**arguments, **replaced})  # type: ignore[arg-type]
 
@@ -88,9 +106,21 @@ def test_the_numbers_are_there(report: str) -> None:
     assert rows_of(body, "Predictions that left out") == [["ri", "2 of 6"], ["dwp", "0 of 6"]]
     assert rows_of(body, "Training time of a cell, s") == [["ri", "12", "–"], ["dwp", "–", "3,456"]]
     assert rows_of(body, "Peak memory of a cell, MiB") == [["ri", "512", "–"], ["dwp", "–", "1,024"]]
-    assert "<td>32.12</td>" in body
+    assert rows_of(body, "Priors, by kernel group") == [["group_1", "encoder 1/1", "32.12", "53,184", "–"]]
     assert "<dd>2.13.0</dd>" in body
+    assert "all 2 cells together took 58 min" in re.sub(r"\s+", " ", body)
     assert "Distances are in voxel, volumes in voxel, because" in re.sub(r"\s+", " ", body)
+
+
+def test_uncertainty_has_human_headings_and_no_nan(report: str) -> None:
+    body = body_of(report)
+    assert rows_of(body, "Uncertainty: mean over draws") == [
+        ["ri", "5", "0.250 (0.500)", "0.250 (0.500)", "–", "0.250 (0.500)", "2", "0"],
+        ["dwp", "5", "0.125 (–)", "0.125 (–)", "0.750 (–)", "0.125 (–)", "1", "3"],
+    ]
+    tables = re.findall(r"<table>.*?</table>", body, flags=re.DOTALL)
+    assert len(tables) == 11
+    assert not [table for table in tables if "_" in table.replace("group_1", "") or "nan" in table.lower()]
 
 
 def test_the_comparison_shows_both_intervals(scores: pd.DataFrame, report: str) -> None:
@@ -108,29 +138,95 @@ def test_the_comparison_shows_both_intervals(scores: pd.DataFrame, report: str) 
     assert "significan" not in text
 
 
-def test_cases_are_sorted_and_say_which_is_which(report: str) -> None:
+def test_few_cases_are_shown_once_with_what_did_worst_and_best_on_them(scores: pd.DataFrame, report: str) -> None:
     body = body_of(report)
-    worst, best = body[body.index("Worst cases") :].split("Best cases")
-    order = re.findall(r'<th scope="row">(.*?)</th>', worst)
-    assert order == ["&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;", "c", "b"]
-    assert re.findall(r'<th scope="row">(.*?)</th>', best)[:3] == order[::-1]
+    assert "Worst cases" not in body
+    assert "Best cases" not in body
+    # ri 0.40 to 0.60 and dwp 0.52 to 0.74, and 0.02 more in the second of two draws.
+    assert rows_of(body, "All test subjects, worst first") == [
+        [
+            "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;",
+            "0.47",
+            "0.41 (ri, n = 5)",
+            "0.53 (dwp, n = 5)",
+        ],
+        ["c", "0.56", "0.51 (ri, n = 5)", "0.61 (dwp, n = 5)"],
+        ["b", "0.68", "0.61 (ri, n = 5)", "0.75 (dwp, n = 5)"],
+    ]
+    disjoint = scores.assign(subject=scores["method"] + scores["subject"])
+    assert "There is no subject on which every method was tested." in report_of(disjoint)
 
 
-def test_data_cannot_become_markup(report: str) -> None:
-    assert EVIL not in report
-    assert "heads &amp; &lt;plaques&gt;" in report
-    assert "&#39;a&lt;b&#39;" in report
-    assert "Slices &lt;1&gt;" in report
+@pytest.mark.parametrize("n_subjects", [10, 11])
+def test_no_subject_is_among_the_worst_and_the_best(scores: pd.DataFrame, n_subjects: int) -> None:
+    one = scores[(scores["subject"] == "b") & (scores["split"] == 0)]
+    many = pd.concat([one.assign(subject=f"s{number}", dsc=number / 100) for number in range(n_subjects)])
+    body = body_of(report_of(many))
+    if n_subjects == 10:
+        assert [row[0] for row in rows_of(body, "All test subjects")] == [f"s{number}" for number in range(10)]
+    else:
+        assert [row[0] for row in rows_of(body, "Worst cases")] == ["s0", "s1", "s2", "s3", "s4"]
+        assert [row[0] for row in rows_of(body, "Best cases")] == ["s10", "s9", "s8", "s7", "s6"]
+
+
+def test_a_run_that_made_a_part_says_so(scores: pd.DataFrame, report: str) -> None:
+    assert "It made only a part" not in report
+    assert "by tags, only_missing_outputs) and took" in report_of(
+        scores, restricted_by="tags, only_missing_outputs"
+    )
+
+
+def test_data_cannot_become_markup(scores: pd.DataFrame) -> None:
+    """Whatever text a user, a cohort or a colleague's prior brings along, in tables as in charts."""
+    everywhere = f"{EVIL}<img src=https://evil.example/x>&amp;%{{x}}$"
+    hostile = scores.assign(
+        method=scores["method"].replace("dwp", everywhere),
+        subject=everywhere + scores["subject"].str[:1],
+        **{"class": np.where(scores["subject"] == "b", everywhere, "tumour")},
+        distance_unit=everywhere,
+        volume_unit=everywhere,
+    )
+    page = report_of(
+        hostile,
+        title=everywhere,
+        reference=everywhere,
+        facts={everywhere: {everywhere: everywhere}},
+        command=everywhere,
+        restricted_by=everywhere,
+        figures={
+            everywhere: dsc_against_train_size(hostile),
+            f"{everywhere}2": score_distribution(hostile),
+            f"{everywhere}3": paired_scores(hostile, everywhere),
+            f"{everywhere}4": Figure(figsize=(1, 1)),
+        },
+        uncertainty=UNCERTAINTY.assign(method=everywhere),
+        prior=pd.DataFrame({f"{everywhere}1": [everywhere]}, index=pd.Index([everywhere], name=everywhere)),
+        circumstances={everywhere: {everywhere: everywhere}},
+        notice=everywhere,
+    )
+    seen, harmless = Loads(), Loads()
+    seen.feed(page)
+    harmless.feed(report_of(scores))
+    assert seen.tags["script"] == harmless.tags["script"] + 2  # two more charts
+    assert seen.tags["img"] == 1
+    assert all(found.startswith("data:image/png;base64,") for found in seen.found)
+    # In a chart, plotly would take tags, entities and %{…} for its own.
+    charts = "".join(re.findall(r"<script>.*?</script>", body_of(page), flags=re.DOTALL))
+    assert "&lt;script&gt;" in charts
+    assert "&amp;amp;&#37;{x}$" in charts
+    assert not [sign for sign in ("\\u003cscript", "\\u003cimg", "%{x}$") if sign in charts]
 
 
 class Loads(HTMLParser):
-    """Collects what the page would load when it is opened."""
+    """Collects what the page would load when it is opened, and counts its tags."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
+        self.tags: Counter[str] = Counter()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
         self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
 
 
@@ -139,7 +235,12 @@ def test_the_page_loads_nothing_from_outside(report: str) -> None:
     loads.feed(report)
     assert loads.found
     assert all(found.startswith("data:image/png;base64,") for found in loads.found)
-    assert "@import" not in body_of(report)
+    assert loads.tags["link"] == loads.tags["iframe"] == 0
+    style = report[report.index("<style>") : report.index("</style>")]
+    assert not [sign for sign in ("@import", "url(", "http") if sign in style]
+    assert (
+        "content=\"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src " in report
+    )
     assert report.count("plotly.js v") == 1
 
 

@@ -115,6 +115,28 @@ def test_cases_go_by_the_mean_over_methods() -> None:
     assert summary.representative_subjects(two) == {"best": "b", "worst": "a"}
 
 
+def test_a_case_says_which_cell_did_worst_and_best_on_it() -> None:
+    dsc = {("ri", 5, 0): 0.2, ("ri", 5, 1): 0.4, ("ri", 10, 0): 0.5, ("dwp", 5, 0): 0.25, ("dwp", 10, 0): 0.9}
+    rows: list[Row] = [(method, n, split, 0, "a", value) for (method, n, split), value in dsc.items()]
+    rows += [(method, 5, 0, 0, "b", 0.1) for method in ("ri", "dwp")]
+    rows.append(("ri", 5, 0, 0, "only with ri", 0.0))
+    table = summary.case_table(scores_of(rows)).set_index("subject")
+    assert list(table.index) == ["b", "a"]
+    # ri: (0.2 + 0.4 + 0.5) / 3, dwp: (0.25 + 0.9) / 2. The lowest is a mean over draws: not ri's 0.2.
+    assert table.loc["a"].to_dict() == {
+        "mean": pytest.approx((1.1 / 3 + 1.15 / 2) / 2),
+        "lowest": 0.25,
+        "lowest_method": "dwp",
+        "lowest_n_train": 5,
+        "highest": 0.9,
+        "highest_method": "dwp",
+        "highest_n_train": 10,
+    }
+    nobody = summary.case_table(scores_of([("ri", 5, 0, 0, "a", 0.2), ("dwp", 5, 0, 0, "b", 0.2)]))
+    assert nobody.empty
+    assert "highest_n_train" in nobody
+
+
 def test_empty_predictions_are_counted(scores: pd.DataFrame) -> None:
     scores.loc[0, "volume_predicted"] = 0.0
     scores.loc[[5, 6], ["volume_predicted", "volume_true"]] = 0.0

@@ -79,7 +79,7 @@ def test_volumes_of_any_size_need_patches(cohort: str, training: str):
     parameters: dict[str, Any] = {}
     for file in BASE.glob("parameters*.yml"):
         parameters |= yaml.safe_load(file.read_text())
-    parameters |= {"environment": "e", "command": "c", "prior": "learnt", "volume_suffix": ".nii"}
+    parameters |= {"environment": "e", "prior": "learnt", "volume_suffix": ".nii"}
     parameters["export_prior"] = {}
     assert find_problems(parameters) == []
     preprocessing = parameters["data_processing"][cohort]["preprocessing"]

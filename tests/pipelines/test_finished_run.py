@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
 import statistics
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +166,15 @@ def test_the_report_shows_the_result_and_how_it_came_about(reporting: Path):
     page = (reporting / "report.html").read_text()
     for cell in pd.read_csv(reporting / "summary_dsc.csv", index_col="n_train").to_numpy().ravel():
         assert cell in page
-    for fact in ("kedro run --env test", "phantom plaques", "phantom tumours", "made-up scans", *METHODS):
-        assert fact in page
+    timings = pd.read_csv(reporting / "timings.csv")
+    (device,), (precision,) = timings["device"].unique(), timings["precision"].unique()
+    libraries = [version(name) for name in ("torch", "lightning", "monai", "kedro", "mlflow")]
+    facts = ["phantom plaques", "phantom tumours", "made-up scans", "CC0-1.0", *METHODS, *libraries]
+    facts += [html.escape(device), f"<dd>{precision}</dd>", "<dd>2 and their restarts</dd>", "learnt here"]
+    facts += ["n = 3 training volumes (draw 0, seed 0)", "left, of networks trained on phantom plaques"]
+    assert [fact for fact in facts if fact not in page] == []
+    assert "<pre>kedro run --env test</pre>" in page
+    assert "made only a part" not in page
     assert 'src="http' not in page, "it must open without a network"
 
 

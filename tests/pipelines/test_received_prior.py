@@ -143,7 +143,7 @@ def test_the_setting_decides_what_runs(hospital: Path, open_project: Any):
     assert not [name for name in names if name.startswith(("source_training", "prior_learning"))]
     assert not [name for name in names if name.endswith("_source")]
     free = {name for name in pipelines["__default__"].inputs() if not name.startswith("params:")}
-    assert free == {"received_prior"}
+    assert free == {"received_prior", "this_run"}
     assert context.catalog.exists("received_prior")
 
 

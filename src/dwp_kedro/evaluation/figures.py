@@ -40,6 +40,16 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
     return {method: METHOD_COLOURS.get(method) or next(others) for method in ordered_methods(methods)}
 
 
+def plotly_text(text: object) -> str:
+    """Return a text that plotly shows as it is: it would take tags, entities and %{…} for its own."""
+    return html.escape(str(text), quote=False).replace("%", "&#37;")
+
+
+def matplotlib_text(text: str) -> str:
+    """Keep matplotlib from reading dollar signs in a name as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
     """Draw mean test DSC against n_train, a line per method, with Student's 95 % interval over draws as bars.
 
@@ -62,18 +72,19 @@ def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
         line = means[means["method"] == method].sort_values("n_train")
         points = draws[draws["method"] == method]
         symbol = SYMBOLS[place % len(SYMBOLS)]
+        shown = plotly_text(method)
         figure.add_scatter(
             x=line["n_train"] + shift,
             y=line["mean"],
             error_y={"type": "data", "array": line["half"], "thickness": 1.5, "width": 4},
             mode="lines+markers",
-            name=method,
-            legendgroup=method,
+            name=shown,
+            legendgroup=shown,
             line={"color": colour, "width": 2.5},
             marker={"size": 9, "symbol": symbol},
             customdata=line.assign(half=line["half"].map("{:.3f}".format))[["n_train", "half", "n_splits"]],
             hovertemplate=(
-                f"{method}, n = %{{customdata[0]}}<br>mean %{{y:.3f}} ± %{{customdata[1]}} "
+                f"{shown}, n = %{{customdata[0]}}<br>mean %{{y:.3f}} ± %{{customdata[1]}} "
                 "over %{customdata[2]} draws<extra></extra>"
             ),
         )
@@ -81,13 +92,13 @@ def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
             x=points["n_train"] + shift + step / 3,
             y=points["dsc"],
             mode="markers",
-            name=f"{method}, single draws",
-            legendgroup=method,
+            name=f"{shown}, single draws",
+            legendgroup=shown,
             showlegend=False,
             marker={"color": colour, "size": 5, "opacity": 0.45, "symbol": symbol},
             customdata=points[["n_train", "split"]],
             hovertemplate=(
-                f"{method}, n = %{{customdata[0]}}, draw %{{customdata[1]}}<br>mean %{{y:.3f}}<extra></extra>"
+                f"{shown}, n = %{{customdata[0]}}, draw %{{customdata[1]}}<br>mean %{{y:.3f}}<extra></extra>"
             ),
         )
     style_chart(figure, legend_title="method")
@@ -128,8 +139,8 @@ def score_distribution(scores: pd.DataFrame) -> go.Figure:
             rows = points[(points["n_train"] == n_train) & (points["method"] == method)]
             figure.add_box(
                 y=rows["mean"],
-                name=method,
-                legendgroup=method,
+                name=plotly_text(method),
+                legendgroup=plotly_text(method),
                 showlegend=False,
                 boxpoints="all",
                 jitter=0.5,
@@ -138,8 +149,7 @@ def score_distribution(scores: pd.DataFrame) -> go.Figure:
                 line={"color": colour, "width": 2},
                 marker={"color": colour, "size": 4, "opacity": 0.5},
                 customdata=[
-                    [html.escape(str(row.subject)), row.size, row.min, row.max]
-                    for row in rows.itertuples(index=False)
+                    [plotly_text(row.subject), row.size, row.min, row.max] for row in rows.itertuples(index=False)
                 ],
                 hovertemplate=(
                     "%{customdata[0]}<br>DSC %{y:.3f}, mean of %{customdata[1]} draws "
@@ -160,20 +170,30 @@ def score_distribution(scores: pd.DataFrame) -> go.Figure:
 def paired_scores(scores: pd.DataFrame, reference: str) -> go.Figure:
     """Draw every test subject's DSC by ``reference`` against that by each other method, a panel per n_train.
 
+    Two panels stand side by side: more would be too narrow on paper.
     A point is a subject, its DSC averaged over classes, seeds and the draws that both methods have; above the
     diagonal ``reference`` is the better one.
     """
     colours = method_colours(scores["method"])
     sizes = sorted(set(scores["n_train"]))
+    n_columns, n_rows = min(len(sizes), 2), -(-len(sizes) // 2)
     figure = make_subplots(
-        rows=1, cols=len(sizes), shared_yaxes=True, subplot_titles=[f"n = {n_train}" for n_train in sizes]
+        rows=n_rows,
+        cols=n_columns,
+        shared_yaxes=True,
+        horizontal_spacing=0.05,
+        vertical_spacing=0.25 / n_rows,
+        subplot_titles=[f"n = {n_train}" for n_train in sizes],
+        x_title="DSC by the other method",
     )
+    above = f"<br>{plotly_text(reference)} %{{y:.3f}}<extra></extra>"
     keys = ["subject", "split", "seed"]
     per_draw = scores.groupby(["n_train", "method", *keys])["dsc"].mean()
-    for place, n_train in enumerate(sizes, start=1):
+    for place, n_train in enumerate(sizes):
+        panel = {"row": place // n_columns + 1, "col": place % n_columns + 1}
         figure.add_scatter(
-            x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "width": 1}, row=1, col=place,
-            showlegend=False, hoverinfo="skip",
+            x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "width": 1}, showlegend=False,
+            hoverinfo="skip", **panel,
         )  # fmt: skip
         methods = per_draw[n_train].unstack("method")
         for method in ordered_methods(methods.columns):
@@ -184,19 +204,19 @@ def paired_scores(scores: pd.DataFrame, reference: str) -> go.Figure:
                 x=pairs[method],
                 y=pairs[reference],
                 mode="markers",
-                name=method,
-                legendgroup=method,
-                showlegend=place == 1,
+                name=plotly_text(method),
+                legendgroup=plotly_text(method),
+                showlegend=place == 0,
                 marker={"color": colours[method], "size": 7, "opacity": 0.7},
-                text=[html.escape(str(subject)) for subject in pairs.index],
-                hovertemplate=f"%{{text}}<br>{method} %{{x:.3f}}<br>{reference} %{{y:.3f}}<extra></extra>",
-                row=1,
-                col=place,
+                text=[plotly_text(subject) for subject in pairs.index],
+                hovertemplate=f"%{{text}}<br>{plotly_text(method)} %{{x:.3f}}{above}",
+                **panel,
             )
     style_chart(figure, legend_title="against")
-    figure.update_xaxes(title="DSC by the other method", range=[-0.02, 1.02])
-    figure.update_yaxes(range=[-0.02, 1.02], scaleanchor="x")
-    figure.update_yaxes(title=f"DSC by {reference}", col=1)
+    figure.update_layout(height=440 * n_rows)
+    figure.update_xaxes(range=[-0.02, 1.02])
+    figure.update_yaxes(range=[-0.02, 1.02])
+    figure.update_yaxes(title=f"DSC by {plotly_text(reference)}", col=1)
     return figure
 
 
@@ -234,10 +254,11 @@ def segmentation_slices(
         for axes, method in zip(axes_row[2:], methods, strict=True):
             prediction = value_of(predictions[method][subject])
             outline(axes, take_slice(prediction, 2, z), colours[method])
-            axes.set_title(f"{method}, DSC {dsc[method, subject]:.2f}", fontsize=11, color="#222222")
+            title = matplotlib_text(f"{method}, DSC {dsc[method, subject]:.2f}")
+            axes.set_title(title, fontsize=11, color="#222222")
         axes_row[0].set_title("image", fontsize=11)
         axes_row[1].set_title("truth", fontsize=11)
-        axes_row[0].set_ylabel(_literal(f"{what}: {subject}"), fontsize=11)
+        axes_row[0].set_ylabel(matplotlib_text(f"{what}: {subject}"), fontsize=11)
     return figure
 
 
@@ -260,7 +281,7 @@ def kernel_panels(panels: Mapping[str, np.ndarray], title: str) -> Figure:
     figure = Figure(figsize=(width, 0.9 + 0.36 * n_rows), layout="constrained", dpi=110)
     axes_row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, kernels) in zip(axes_row, panels.items(), strict=True):
-        axes.set_title(f"{name} ({len(kernels)})", fontsize=11)
+        axes.set_title(matplotlib_text(f"{name} ({len(kernels)})"), fontsize=11)
         axes.set_axis_off()
         axes.set(xlim=(-2.5, 12 * n_columns - 1.5), ylim=(4 * n_rows - 0.5, -0.5), aspect="equal")
         for index, kernel in enumerate(kernels):
@@ -274,13 +295,8 @@ def kernel_panels(panels: Mapping[str, np.ndarray], title: str) -> Figure:
                 corner = (left - 0.5 + 3 * column, top - 0.5)
                 axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor="#555555", linewidth=0.6))
     figure.colorbar(shown, ax=axes_row, shrink=0.9, label="weight")
-    figure.suptitle(_literal(title), fontsize=12)
+    figure.suptitle(matplotlib_text(title), fontsize=12)
     return figure
-
-
-def _literal(text: str) -> str:
-    """Keep matplotlib from reading dollar signs in a name as mathematics."""
-    return text.replace("$", r"\$")
 
 
 def style_chart(figure: go.Figure, *, legend_title: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from dwp_kedro.evaluation.figures import FONT
+from dwp_kedro.evaluation.figures import FONT, matplotlib_text, plotly_text
 
 SLIDER_HEIGHT, KERNEL_HEIGHT = 76, 190  # pixels
 
@@ -33,12 +33,12 @@ def latent_sliders(traversals: np.ndarray, values: Sequence[float], names: Seque
     )  # fmt: skip
     height = KERNEL_HEIGHT + SLIDER_HEIGHT * len(traversals)
     figure.update_layout(
-        title=title, font=FONT, height=height + 100, width=640, plot_bgcolor="white",
+        title=plotly_text(title), font=FONT, height=height + 100, width=640, plot_bgcolor="white",
         margin={"l": 20, "r": 20, "t": 60, "b": SLIDER_HEIGHT * len(traversals) + 40},
         sliders=[
             {
                 "active": start,
-                "currentvalue": {"prefix": f"{name}: ", "font": {"size": 12}},
+                "currentvalue": {"prefix": f"{plotly_text(name)}: ", "font": {"size": 12}},
                 "font": {"size": 10},
                 "pad": {"t": 4 + SLIDER_HEIGHT * place},
                 "steps": [
@@ -67,9 +67,9 @@ def latent_grid(traversals: np.ndarray, values: Sequence[float], names: Sequence
             shown = axes.imshow(_slices_abreast(kernel), cmap="RdBu_r", vmin=-limit, vmax=limit)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("#BBBBBB")
-        axes_row[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+        axes_row[0].set_ylabel(matplotlib_text(name), fontsize=9, rotation=0, ha="right", va="center")
     figure.colorbar(shown, ax=grid, shrink=0.9, label="weight")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(matplotlib_text(title), fontsize=11)
     return figure
 
 

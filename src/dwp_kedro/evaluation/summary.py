@@ -13,6 +13,7 @@ import pandas as pd
 
 METHODS_OF_THE_PAPER = ("ri", "pr", "prf", "dwp")
 METRICS = ("dsc", "iou", "hd95", "own_grid_dsc")
+_OF_CELL = ("", "_method", "_n_train")
 
 
 def ordered_methods(methods: Iterable[str]) -> list[str]:
@@ -91,6 +92,25 @@ def subject_table(scores: pd.DataFrame) -> pd.DataFrame:
     table = table[ordered_methods(scores["method"])].dropna()
     table["mean"] = table.mean(axis="columns")
     return table.sort_values("mean", kind="stable").rename_axis(columns=None)
+
+
+def case_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return what each subject scored, worst first, and which cells did worst and best on it.
+
+    The columns are subject; mean, its DSC averaged over everything else; lowest, lowest_method, lowest_n_train and
+    the same of the highest: of its mean DSC by one method at one n_train. The subjects are those of
+    :func:`subject_table`.
+    """
+    by_cell = scores.groupby(["subject", "method", "n_train"])["dsc"].mean()
+    rows = []
+    for subject, mean in subject_table(scores)["mean"].items():
+        cells = by_cell.loc[subject]
+        row: dict[str, object] = {"subject": subject, "mean": mean}
+        for what, cell in (("lowest", cells.idxmin()), ("highest", cells.idxmax())):
+            row |= {what: cells[cell], f"{what}_method": cell[0], f"{what}_n_train": cell[1]}
+        rows.append(row)
+    columns = ["subject", "mean", *(f"{what}{part}" for what in ("lowest", "highest") for part in _OF_CELL)]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def representative_subjects(scores: pd.DataFrame) -> dict[str, str]:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
-from dwp_kedro.evaluation.figures import method_colours, style_chart
+from dwp_kedro.evaluation.figures import method_colours, plotly_text, style_chart
 from dwp_kedro.evaluation.summary import ordered_methods
 
 MOST_POINTS = 80
@@ -51,7 +51,7 @@ def training_curves(histories: Mapping[tuple[str, int, int, int], pd.DataFrame])
                         **_mean_line(table, method, colours[method]), showlegend=method not in in_legend, **where
                     )
                     in_legend.add(method)
-        figure.update_yaxes(title=curve.replace("_", " "), row=row, col=1)
+        figure.update_yaxes(title=plotly_text(curve.replace("_", " ")), row=row, col=1)
         if curve == "learning_rate":
             figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=row)
     style_chart(figure, legend_title="")
@@ -78,14 +78,15 @@ def _cells_by_step(
 
 def _mean_line(table: pd.DataFrame, method: str, colour: str) -> dict[str, object]:
     mean = table.mean(axis="columns", skipna=False).dropna()
+    shown = plotly_text(method)
     return {
         "x": mean.index.to_numpy(),
         "y": mean.to_numpy(np.float32),
         "mode": "lines",
-        "name": method,
-        "legendgroup": method,
+        "name": shown,
+        "legendgroup": shown,
         "line": {"color": colour, "width": 2},
-        "hovertemplate": f"{method}, mean of {table.shape[1]}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
+        "hovertemplate": f"{shown}, mean of {table.shape[1]}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
     }
 
 
@@ -99,8 +100,8 @@ def _thin_lines(table: pd.DataFrame, method: str, colour: str) -> dict[str, obje
         "x": np.asarray(x),
         "y": np.asarray(y, np.float32),
         "mode": "lines",
-        "name": f"{method}, single cells",
-        "legendgroup": method,
+        "name": f"{plotly_text(method)}, single cells",
+        "legendgroup": plotly_text(method),
         "showlegend": False,
         "connectgaps": False,
         "line": {"color": f"rgba{(*hex_to_rgb(colour), 0.3)}", "width": 0.8},

@@ -10,13 +10,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dwp_kedro.evaluation.figures import method_colours, style_chart
+from dwp_kedro.evaluation.figures import method_colours, plotly_text, style_chart
 from dwp_kedro.evaluation.uncertainty import REGION_MARGIN, pooled_bins
 
 PERCENT_SET_ASIDE = tuple(range(0, 90, 10))
 LEAST_VOXELS = 50  # a share of fewer would be chance
-PANEL_HEIGHT, NOTE_HEIGHT = 400, 130  # pixels
-NOTE_WIDTH = 130  # characters
+PANEL_HEIGHT, GAP_HEIGHT, NOTE_HEIGHT = 280, 130, 160  # pixels
+NOTE_WIDTH = 92  # characters: so that it fits a printed page too
 NOTE = (
     "<b>Left:</b> of the voxels that the network calls foreground with about 80 %, are 80 % foreground? On the "
     "dotted line, yes; below it the network claims too much, above it too little. Larger points stand for more "
@@ -41,13 +41,13 @@ def uncertainty_figure(rows: pd.DataFrame) -> go.Figure:
         rows=len(sizes),
         cols=2,
         horizontal_spacing=0.14,
-        vertical_spacing=0.3 / len(sizes),
+        vertical_spacing=GAP_HEIGHT / _panels_height(len(sizes)),
         subplot_titles=[
             title
             for n_train in sizes
             for title in (
-                f"When it says 80 %, how often is it right? (n = {n_train})",
-                f"Does it know which segmentations are bad? (n = {n_train})",
+                f"When it says 80 %,<br>how often is it right? (n = {n_train})",
+                f"Does it know which<br>segmentations are bad? (n = {n_train})",
             )
         ],
     )
@@ -61,7 +61,8 @@ def uncertainty_figure(rows: pd.DataFrame) -> go.Figure:
             of_method = rows[(rows["method"] == method) & (rows["n_train"] == n_train)]
             if of_method.empty:
                 continue
-            style = {"name": method, "legendgroup": method, "line": {"color": colour, "width": 2.5}}
+            shown = plotly_text(method)
+            style = {"name": shown, "legendgroup": shown, "line": {"color": colour, "width": 2.5}}
             figure.add_trace(_reliability(of_method, style, method not in in_legend), row=row, col=1)
             in_legend.add(method)
             for trace in _review(of_method, style):
@@ -128,19 +129,28 @@ def _review(rows: pd.DataFrame, style: dict[str, Any]) -> list[go.Scatter]:
     ]  # fmt: skip
 
 
+def _panels_height(n_rows: int) -> int:
+    return PANEL_HEIGHT * n_rows + GAP_HEIGHT * (n_rows - 1)
+
+
 def _arrange(figure: go.Figure, n_rows: int) -> None:
     style_chart(figure, legend_title="method")
-    figure.update_layout(height=PANEL_HEIGHT * n_rows + NOTE_HEIGHT, margin_b=60 + NOTE_HEIGHT)
-    figure.update_annotations(font_size=15)
+    figure.update_layout(
+        height=_panels_height(n_rows) + 110 + 75 + NOTE_HEIGHT,
+        margin={"t": 110, "b": 75 + NOTE_HEIGHT},
+        # Above the panels, which on paper need the whole width.
+        legend={"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0},
+    )
+    figure.update_annotations(font_size=14)
     figure.update_xaxes(tickformat=".0%")
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02], col=1, title="truly foreground")
-    figure.update_xaxes(title="foreground probability that the network gives", range=[-0.02, 1.02], col=1)
-    figure.update_xaxes(title="patients set aside, the least certain first", col=2)
+    figure.update_xaxes(title="foreground probability<br>that the network gives", range=[-0.02, 1.02], col=1)
+    figure.update_xaxes(title="patients set aside,<br>the least certain first", col=2)
     figure.update_yaxes(title="mean DSC of the others", tickformat=".2f", matches="y2", col=2)
     figure.update_xaxes(title_font_size=14)
     figure.update_yaxes(title_font_size=14)
     lines = [line for paragraph in NOTE for line in textwrap.wrap(paragraph, NOTE_WIDTH)]
     figure.add_annotation(
-        text="<br>".join(lines), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top", yshift=-60,
+        text="<br>".join(lines), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top", yshift=-75,
         align="left", showarrow=False, font_size=12.5,
     )  # fmt: skip

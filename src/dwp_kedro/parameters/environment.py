@@ -34,7 +34,6 @@ class EnvironmentParameters(Parameters):
     """Everything that may stand in an environment's ``parameters*.yml``."""
 
     environment: str = Field(description="Names the folders of results; set in globals.yml.")
-    command: str = Field(description="What reproduces a run, as the report prints it; set in globals.yml.")
     prior: str = Field(
         default="learnt",
         description="learnt, or the path of a colleague's prior file; set in globals.yml or by --params prior=...",

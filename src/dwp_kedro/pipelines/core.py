@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 
-import monai
-import nibabel
 import pandas as pd
-import torch
 
 import dwp_kedro
 from dwp_kedro.parameters import ComputeParameters, ScheduleParameters
@@ -25,14 +23,15 @@ def schedule_settings(schedule: ScheduleParameters) -> Schedule:
     return Schedule(**schedule.model_dump())
 
 
+_LIBRARIES = ("torch", "lightning", "monai", "nibabel", "kedro", "mlflow")
+
+
 def library_versions() -> dict[str, str]:
-    """Versions that a result depends on."""
+    """Versions that a result depends on, or that what it was made with does."""
     return {
         "dwp_kedro": dwp_kedro.__version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "monai": monai.__version__,
-        "nibabel": nibabel.__version__,
+        **{library: version(library) for library in _LIBRARIES},
     }
 
 

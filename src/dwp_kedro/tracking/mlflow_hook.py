@@ -16,6 +16,7 @@ from kedro.pipeline.node import Node
 from dwp_kedro import progress
 from dwp_kedro.tracking.command import run_command
 from dwp_kedro.tracking.comparison import COMPARED_BY, closing_lines, grouped_view
+from dwp_kedro.tracking.git_state import git_state
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.pipeline_run import PipelineRun
 
@@ -49,7 +50,7 @@ class MlflowHook:
         tags = {
             "pipeline": names,
             "environment": environment,
-            "mlflow.source.name": run_command(),
+            "mlflow.source.name": run_command(run_params),
             "mlflow.source.type": "LOCAL",
             **_git_commit(project_path),
         }
@@ -143,7 +144,5 @@ class MlflowHook:
 
 
 def _git_commit(path: Path) -> dict[str, str]:
-    from mlflow.utils.git_utils import get_git_commit
-
-    commit = get_git_commit(str(path))
-    return {} if commit is None else {"mlflow.source.git.commit": commit}
+    state = git_state(path)
+    return {} if state is None else {"mlflow.source.git.commit": state[0]}

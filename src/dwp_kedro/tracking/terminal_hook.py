@@ -33,7 +33,7 @@ class TerminalHook:
         self._interruption = Interruption()
         self._nodes = RunningNodes()
         self._stages = StageProgress([])
-        self._project_path = Path()
+        self._run_params: dict[str, Any] = {}
         self._token: ContextVar[Token[Any] | None] = ContextVar("dwp_kedro_terminal", default=None)
 
     @hook_impl(wrapper=True, tryfirst=True)
@@ -42,7 +42,7 @@ class TerminalHook:
     ) -> Generator[None, Any, Any]:
         """Begin to show, before the other hooks do slow things; stop if one of them refuses the run."""
         self._end()  # A notebook may start a run after one that Ctrl-C stopped.
-        self._project_path = Path(run_params["project_path"])
+        self._run_params = run_params
         self._display = make_display(rich.get_console())
         self._display.start()
         self._display.begin_work(_START)
@@ -141,5 +141,5 @@ class TerminalHook:
             progress.remove_listener(token)
             self._token.set(None)
         if reason:
-            command = resume_command(self._project_path)
+            command = resume_command(Path(self._run_params["project_path"]), self._run_params)
             display.print(f"{reason} What is finished is kept; resume with:\n  {command}")

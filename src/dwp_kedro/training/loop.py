@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPl
 
 from dwp_kedro.progress import log_metrics, report_progress
 from dwp_kedro.training.batches import Batches, take_rows
+from dwp_kedro.training.hardware import describe_device
 from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.precision import resolve_precision
 from dwp_kedro.training.seeds import make_generator
@@ -35,9 +36,10 @@ class TrainingError(RuntimeError):
 class History:
     """One entry per epoch: the optimiser step at its end and the epoch's mean of each curve.
 
-    ``precision`` is the one trained in, which ``auto`` was resolved to.
+    ``device`` and ``precision`` are those trained on and in, which ``auto`` was resolved to; the first in words.
     """
 
+    device: str
     precision: str
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
@@ -247,7 +249,7 @@ class _Run:
     def _resume(self, generators: dict[str, torch.Generator]) -> tuple[History, int]:
         state = None if self.state_path is None else read_state(self.state_path, self.made_of)
         if state is None:
-            return History(_precision(self.fabric)), 0
+            return History(describe_device(self.fabric.device), _precision(self.fabric)), 0
         restore(state, self.module.module, self.optimiser.optimizer, generators)
         if self.observer is not None:
             self.observer.load_state_dict(state.part("observer/"))
@@ -255,7 +257,8 @@ class _Run:
         self.scheduler.load_state_dict(progress["scheduler"])
         for group in self.optimiser.param_groups:
             group["lr"] = progress["learning_rate"]
-        return History(_precision(self.fabric), progress["history"], progress["seconds"]), progress["step"]
+        device, precision = describe_device(self.fabric.device), _precision(self.fabric)
+        return History(device, precision, progress["history"], progress["seconds"]), progress["step"]
 
     def _save(self, generators: dict[str, torch.Generator], history: History, step: int) -> None:
         assert self.state_path is not None

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_FIGURES = {
-    "n_kernels": "kernels learnt from",
-    "n_heldout_kernels": "held out",
-    "heldout_nelbo": "kernel VAE (bound)",
-    "scale_mixture_nll": "scale mixture",
-    "gaussian_nll": "Gaussian",
-    "isotropic_gaussian_nll": "isotropic Gaussian",
-    "scale": "scale",
-}
+from dwp_kedro.pipelines.prior_card import GROUP_FIGURES, all_sources
 
 _NETWORK_RISK = (
     " It carries the whole weights of a network trained on the source scans; model inversion and membership "
@@ -59,14 +51,14 @@ def prior_card(card: Mapping[str, Any], sha256: str, n_bytes: int) -> str:
             ],
         ),
         "## From what",
-        *(_source(source) for source in (card["source_cohort"], *card["further_sources"].values())),
+        *(_source(source) for source in all_sources(card)),
         "## How well it describes kernels of networks that it did not see",
         "Negative log-likelihood in nats per kernel of unit spread; lower is better. A restart is learnt from, or "
         "held out, together with its network.",
         _table(
-            ("group", "place", *_FIGURES.values()),
+            ("group", "place", *GROUP_FIGURES.values()),
             [
-                (name, group["label"], *(f"{group['figures'][figure]:.4g}" for figure in _FIGURES))
+                (name, group["label"], *(f"{group['figures'][figure]:.4g}" for figure in GROUP_FIGURES))
                 for name, group in card["groups"].items()
             ],
         ),

@@ -222,6 +222,7 @@ def _metadata(
         "arguments": unet.arguments,
         "seed": seed,
         "training": training.model_dump(mode="json"),
+        "device": history.device,
         "precision": history.precision,
         "cohort": cohort.name,
         "cohort_fingerprint": cohort_fingerprint(subjects, cohort),

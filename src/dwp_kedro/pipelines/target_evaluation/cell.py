@@ -118,6 +118,7 @@ def train_cell(
         "method": method.model_dump(mode="json"),
         "seed": cell.draw_seed,
         "training": training.model_dump(mode="json"),
+        "device": history.device,
         "precision": history.precision,
         "input": {  # all that a new scan must go through; no path, no subject
             "channels": n_channels,

@@ -27,6 +27,7 @@ from dwp_kedro.evaluation.uncertainty_figures import uncertainty_figure
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.parameters import CohortParameters, GridParameters
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
+from dwp_kedro.pipelines.target_evaluation.scoring import RECORDED
 from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id
 
 
@@ -35,12 +36,13 @@ def collect_scores(**scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(scores.values(), ignore_index=True)
 
 
-def collect_timings(**metrics: dict[str, float]) -> pd.DataFrame:
-    """List what each cell's training took; the arguments are named by cell."""
+def collect_timings(**metrics: dict[str, float | str]) -> pd.DataFrame:
+    """List what each cell's training took, and on what; the arguments are named by cell."""
     rows = []
     for name, values in metrics.items():
         cell = dict(zip(("method", "n_train", "split", "seed"), _cell_of(name), strict=True))
-        rows.append({**cell, **{key: values[key] for key in ("train_seconds", "train_steps", "peak_memory_mb")}})
+        taken = {key: values[key] for key in ("train_seconds", "train_steps", "peak_memory_mb")}
+        rows.append({**cell, **taken, **{key: values.get(key, "not recorded") for key in RECORDED}})
     return pd.DataFrame(rows)
 
 

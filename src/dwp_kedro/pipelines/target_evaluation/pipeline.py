@@ -192,7 +192,7 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
                 namespace=here,
             ),
             node(
-                write_report,
+                bind(write_report, cell=shown),
                 {
                     "scores": f"{here}.scores",
                     "timings": f"{here}.timings",
@@ -209,7 +209,7 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
                     "grid": "params:grid",
                     "training": "params:target_training",
                     "environment": "params:environment",
-                    "command": "params:command",
+                    "this_run": "this_run",
                 },
                 f"{here}.report",
                 name="write_report",

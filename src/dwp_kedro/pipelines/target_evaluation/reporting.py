@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,6 +17,16 @@ from dwp_kedro.evaluation.report import build_report
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
 from dwp_kedro.pipelines.core import library_versions
+from dwp_kedro.pipelines.prior_card import GROUP_FIGURES, all_sources
+from dwp_kedro.pipelines.target_evaluation.cell import Cell
+from dwp_kedro.pipelines.target_evaluation.report_facts import (
+    computing_facts,
+    experiment_facts,
+    prior_facts,
+    run_facts,
+    source_blocks,
+    target_facts,
+)
 from dwp_kedro.training.seeds import make_generator
 
 _SHOWN = 12  # kernels of a group
@@ -36,103 +47,81 @@ def write_report(
     grid: GridParameters,
     training: TargetTrainingParameters,
     environment: str,
-    command: str,
+    this_run: Mapping[str, str],
+    cell: Cell,
     prior: Checkpoint | None = None,
     **kernels: KernelTensor,
 ) -> str:
-    """Write everything into one HTML page that opens from disk; ``kernels`` are the source's, by group."""
-    received = None if prior is None else unpack_prior(prior)
-    card = {} if received is None else received.card
-    source = card.get(
-        "source_cohort", {"name": "nothing", "description": "no method takes anything from a source"}
-    )
-    figures_of_groups = {name: group["figures"] for name, group in card.get("groups", {}).items()}
-    facts = {
-        "Source": {"cohort": source["name"], "description": source["description"]},
-        "Target": {
-            "cohort": cohort.name,
-            "description": cohort.description,
-            "subjects": str(len(manifest)),
-            "network grid": "×".join(map(str, cohort.preprocessing.grid or ("each volume's own",))),
-            "voxel size": "unknown: distances and volumes are in voxels"
-            if cohort.spacing == "unknown"
-            else "from the scans, in mm",
-        },
-        "Experiment": {
-            "environment": environment,
-            "methods": ", ".join(grid.methods),
-            "training volumes": ", ".join(map(str, grid.n_train)),
-            **_design(grid),
-            "augmentation": "none" if training.augmentation is None else "on, the same for all methods",
-            "temperature": f"{training.temperature:g}",
-            "estimator of the data term": training.estimator.replace("_", " "),
-            "share of kernels per step": f"{training.kernel_fraction:g}",
-        },
-    }
-    further_tables = {
-        "Uncertainty, mean over draws (calibration error: 0 is best; area under the ROC: 1; rank correlation with "
-        "the DSC: −1)": uncertainty_summary
-    }
-    if figures_of_groups:
-        further_tables["Priors on held-out networks, nats per kernel"] = pd.DataFrame(figures_of_groups).T
+    """Write everything into one HTML page that opens from disk.
+
+    ``cell`` says which train size, draw and seed the segmentations are of. ``kernels`` are those of the own source
+    networks, by group.
+    """
+    used = None if prior is None else unpack_prior(prior)
+    sources = [] if used is None else all_sources(used.card)
+    names = ", ".join(source["name"] for source in sources)
     return build_report(
-        title=f"Deep weight prior transfer: {source['name']} → {cohort.name}",
+        title=f"Deep weight prior transfer: {names or 'nothing'} → {cohort.name}",
         scores=scores,
         reference=grid.reference_method,
-        facts=facts,
-        command=command,
+        facts={
+            **source_blocks(sources),
+            **({} if used is None else {"Prior": prior_facts(used.card, this_run)}),
+            "Target": target_facts(cohort, manifest),
+            "Experiment": experiment_facts(environment, grid, training),
+        },
+        command=this_run["command"],
+        restricted_by=this_run["restricted by"],
         figures={
             "Test DSC by number of training volumes; bars: 95 % interval over draws, points: draws": size_figure,
             "Test DSC of every subject, averaged over draws": distribution_figure,
             f"Every test subject under {grid.reference_method} and under each other method, averaged over draws; "
             f"above the line {grid.reference_method} is better": pairs_figure,
-            "Best, median and worst subject": segmentation_figure,
+            f"Best, median and worst test subject by the mean DSC over methods, with n = {cell.n_train} training "
+            f"volumes (draw {cell.split}, seed {cell.seed}); yellow: the truth": segmentation_figure,
             "Can the network's own certainty be trusted?": trust_figure,
             "Training curves; bold: mean over draws, thin: single cells": curves_figure,
-            **({} if received is None else _kernel_figures(received, kernels)),
+            **({} if used is None else _kernel_figures(used, kernels, names)),
         },
         timings=timings,
-        versions=library_versions(),
+        uncertainty=uncertainty_summary,
+        prior=None if used is None else _group_figures(used.card),
+        circumstances={
+            "Run": run_facts(this_run),
+            "Hardware": computing_facts(timings),
+            "Versions": library_versions(),
+        },
         notice=_notice(cohort, grid),
-        further_tables=further_tables,
     )
 
 
-def _kernel_figures(prior: NetworkPrior, kernels: Mapping[str, KernelTensor]) -> dict[str, Figure]:
-    """Draw samples of every group's prior (the paper's Fig. 5), beside kernels of source networks if there are."""
+def _kernel_figures(prior: NetworkPrior, kernels: Mapping[str, KernelTensor], sources: str) -> dict[str, Figure]:
+    """Draw samples of every group's prior (the paper's Fig. 5), beside kernels of own source networks if known."""
+    own = prior.card["source_cohort"]["name"]
     figures = {}
     for name, group in prior.groups.items():
         generator = make_generator(0, f"kernels of {name} in the report")
-        panels = {}
+        label = prior.card["groups"][name]["label"]
+        panels, caption = {}, f"Kernels of {name} ({label}): "
         if name in kernels:
             source = kernels[name].kernels
-            panels["source kernels"] = source[torch.randperm(len(source), generator=generator)[:_SHOWN]].numpy()
-        panels["prior samples"] = group.sample(_SHOWN, generator).view(-1, 3, 3, 3).numpy()
-        label = prior.card["groups"][name]["label"]
-        figures[f"Kernels of {name}: {label}"] = kernel_panels(panels, f"{name}: {label}")
+            chosen = source[torch.randperm(len(source), generator=generator)[:_SHOWN]]
+            panels["kernels of source networks"] = chosen.numpy()
+            caption += f"left, of networks trained on {own}; right, "
+        panels["samples of the prior"] = group.sample(_SHOWN, generator).view(-1, 3, 3, 3).numpy()
+        figures[f"{caption}drawn from the prior, which was learnt from {sources}"] = kernel_panels(
+            panels, f"{name}: {label}"
+        )
     return figures
 
 
-def _design(grid: GridParameters) -> dict[str, str]:
-    """Say in words how often is trained and on whom is tested."""
-    sizes_by_draws: dict[int, list[int]] = {}
-    for n_train in grid.n_train:
-        sizes_by_draws.setdefault(grid.splits_of(n_train), []).append(n_train)
-    draws = [
-        str(count) if len(sizes_by_draws) == 1 else f"{count} at n = {', '.join(map(str, sizes))}"
-        for count, sizes in sizes_by_draws.items()
-    ]
-    if grid.scored_on == "set_aside":
-        tested = f"{len(set(grid.set_aside))} set aside for choosing recipes"
-    elif isinstance(grid.test_set, list):
-        tested = f"{len(set(grid.test_set))}, the same in all draws, fixed by name"
-    else:
-        tested = f"{grid.n_test}, {'the same in all draws' if grid.test_set == 'fixed' else 'new in every draw'}"
-    return {
-        "draws (splits)": "; ".join(draws),
-        "seeds of a draw": "its own" if grid.seeds == "per_split" else ", ".join(map(str, grid.seeds)),
-        "test subjects": tested,
+def _group_figures(card: Mapping[str, Any]) -> pd.DataFrame:
+    headings = {**GROUP_FIGURES, "train_seconds": "training of the VAE, s"}
+    rows = {
+        name: {"place": group["label"], **{text: group["figures"].get(key) for key, text in headings.items()}}
+        for name, group in card["groups"].items()
     }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index="group")
 
 
 def _notice(cohort: CohortParameters, grid: GridParameters) -> str | None:

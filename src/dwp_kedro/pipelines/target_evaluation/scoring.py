@@ -30,6 +30,9 @@ from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id, load_image
 from dwp_kedro.training.prediction import predict
 
+RECORDED = ("device", "precision")
+"""What a cell's metrics hold in words."""
+
 
 def predict_cell(
     checkpoint: Checkpoint,
@@ -81,8 +84,11 @@ def score_predictions(
     cohort: CohortParameters,
     checkpoint: Checkpoint,
     cell: Cell,
-) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Score every predicted subject: overlap, distance, volume; and overlap on the scan's own grid."""
+) -> tuple[pd.DataFrame, dict[str, float | str]]:
+    """Score every predicted subject: overlap, distance, volume; and overlap on the scan's own grid.
+
+    With the cell's metrics goes what it was trained on and in.
+    """
     names = predicted["subject"].tolist()
     rows = manifest.set_index("subject", drop=False)
 
@@ -107,4 +113,6 @@ def score_predictions(
         spacings=None if cohort.spacing == "unknown" else {name: spacing_of(name) for name in names},
         class_names=cohort.class_names,
     )
-    return scores, cell_metrics(scores, checkpoint.metadata["metrics"])
+    # Checkpoints of the first versions do not say it.
+    recorded = {name: checkpoint.metadata[name] for name in RECORDED if name in checkpoint.metadata}
+    return scores, {**cell_metrics(scores, checkpoint.metadata["metrics"]), **recorded}

@@ -1,0 +1,137 @@
+"""What the report says in words: the cohorts, the prior, the experiment, the run and what computed it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import psutil
+import torch
+
+from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
+from dwp_kedro.training.hardware import processor_name
+
+
+def source_blocks(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Describe every source cohort of a prior, as its card does, in a block of its own."""
+    if not sources:
+        return {"Source": {"cohort": "nothing", "description": "no method takes anything from a source"}}
+    headings = ["Source"] if len(sources) == 1 else [f"Source {place}" for place in range(1, len(sources) + 1)]
+    return {
+        heading: {
+            "cohort": str(source["name"]),
+            "description": str(source["description"]),
+            "licence": str(source["licence"]),
+            "subjects": str(source["n_subjects"]),
+            "networks": f"{source['n_networks']}{' and their restarts' if source['restarted'] else ''}",
+            "channels": str(source["channels"]),
+            "classes": ", ".join(map(str, source["classes"])),
+        }
+        for heading, source in zip(headings, sources, strict=True)
+    }
+
+
+def prior_facts(card: Mapping[str, Any], this_run: Mapping[str, str]) -> dict[str, str]:
+    """Say where the prior comes from, and what came with it."""
+    carried = {
+        "one source network": card["carries_source_network"],
+        "snapshots of its weights": card["carries_source_posterior"],
+    }
+    if "prior file" in this_run:
+        origin = {"received as": this_run["prior file"], "sha256": this_run["prior sha256"]}
+        made = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+        origin["made with"] = made
+    else:
+        origin = {"origin": "learnt here"}
+        if card["further_sources"]:
+            origin["kernels received of"] = ", ".join(card["further_sources"])
+    return {
+        **origin,
+        "licence": str(card["licence"]),
+        "networks learnt from": str(card["n_networks_learnt_from"]),
+        "networks held out": str(card["n_networks_held_out"]),
+        "carries": " and ".join(name for name, is_carried in carried.items() if is_carried) or "no source network",
+    }
+
+
+def target_facts(cohort: CohortParameters, manifest: pd.DataFrame) -> dict[str, str]:
+    """Describe the target cohort as it was trained on."""
+    return {
+        "cohort": cohort.name,
+        "description": cohort.description,
+        "licence": cohort.licence,
+        "subjects": str(len(manifest)),
+        "classes": ", ".join(cohort.class_names),
+        "network grid": "×".join(map(str, cohort.preprocessing.grid or ("each volume's own",))),
+        "voxel size": "unknown: distances and volumes are in voxels"
+        if cohort.spacing == "unknown"
+        else "from the scans, in mm",
+    }
+
+
+def experiment_facts(environment: str, grid: GridParameters, training: TargetTrainingParameters) -> dict[str, str]:
+    """Say what was compared, and how it was trained."""
+    return {
+        "environment": environment,
+        "methods": ", ".join(grid.methods),
+        "training volumes": ", ".join(map(str, grid.n_train)),
+        **_design(grid),
+        "augmentation": "none" if training.augmentation is None else "on, the same for all methods",
+        "temperature": f"{training.temperature:g}",
+        "estimator of the data term": training.estimator.replace("_", " "),
+        "share of kernels per step": f"{training.kernel_fraction:g}",
+    }
+
+
+def run_facts(this_run: Mapping[str, str]) -> dict[str, str]:
+    """Say when the run began that wrote the report, and from which code."""
+    return {"began": this_run["started"], "commit": this_run["commit"] or "not known: not a Git repository"}
+
+
+def computing_facts(timings: pd.DataFrame) -> dict[str, str]:
+    """Say what the cells were trained on, and what this machine is, which writes the report.
+
+    ``timings`` has the columns device and precision.
+    """
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "trained on": _counted(timings["device"]),
+        "precision": _counted(timings["precision"]),
+        "report written on": f"{processor_name()}, {os.cpu_count()} logical cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory",
+        "threads of torch": str(torch.get_num_threads()),
+        "GPUs": ", ".join(gpus) or "none",
+        "system": platform.platform(),
+    }
+
+
+def _counted(texts: pd.Series) -> str:
+    counts = texts.value_counts(sort=False)
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return "; ".join(f"{text} ({count} {'cell' if count == 1 else 'cells'})" for text, count in counts.items())
+
+
+def _design(grid: GridParameters) -> dict[str, str]:
+    """Say in words how often is trained and on whom is tested."""
+    sizes_by_draws: dict[int, list[int]] = {}
+    for n_train in grid.n_train:
+        sizes_by_draws.setdefault(grid.splits_of(n_train), []).append(n_train)
+    draws = [
+        str(count) if len(sizes_by_draws) == 1 else f"{count} at n = {', '.join(map(str, sizes))}"
+        for count, sizes in sizes_by_draws.items()
+    ]
+    if grid.scored_on == "set_aside":
+        tested = f"{len(set(grid.set_aside))} set aside for choosing recipes"
+    elif isinstance(grid.test_set, list):
+        tested = f"{len(set(grid.test_set))}, the same in all draws, fixed by name"
+    else:
+        tested = f"{grid.n_test}, {'the same in all draws' if grid.test_set == 'fixed' else 'new in every draw'}"
+    return {
+        "draws (splits)": "; ".join(draws),
+        "seeds of a draw": "its own" if grid.seeds == "per_split" else ", ".join(map(str, grid.seeds)),
+        "test subjects": tested,
+    }
