@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dwp_kedro.bayes.groups import KernelGroup
-from dwp_kedro.bayes.kernel_pool import find_misfits, heldout_networks, pool_kernels, without_positions
+from dwp_kedro.bayes.kernel_pool import (
+    find_misfits,
+    find_repeats,
+    heldout_networks,
+    pool_kernels,
+    without_positions,
+)
 from dwp_kedro.bayes.kernels import KernelTensor
+from dwp_kedro.networks.checkpoint import CheckpointError
 
 GROUP = KernelGroup("group_2", "encoder 1/2", ("a", "b"))
 
@@ -21,10 +28,10 @@ def kernels_of(networks: list[str], layers: list[str], value: float = 1.0) -> Ke
 
 def test_pooled_kernels_keep_their_provenance_and_order():
     own, other = kernels_of(["network_0"], ["a", "b"], 1.0), kernels_of(["network_0"], ["b"], 2.0)
-    pooled = pool_kernels(own, {"north": other, "south": own})
+    pooled = pool_kernels(own, {"north": other, "south": kernels_of(["network_0"], ["a", "b"], 3.0)})
     assert pooled.network == ["network_0"] * 2 + ["north/network_0"] + ["south/network_0"] * 2
     assert pooled.layer == ["a", "b", "b", "a", "b"]
-    assert pooled.kernels[:, 0, 0, 0].tolist() == [1, 1, 2, 1, 1]
+    assert pooled.kernels[:, 0, 0, 0].tolist() == [1, 1, 2, 3, 3]
     assert pooled.output_channel.tolist() == [0, 1, 0, 0, 1]
     assert pooled.input_channel.tolist() == [1, 2, 1, 1, 2]
 
@@ -34,6 +41,31 @@ def test_alone_kernels_stay_as_they_are():
     pooled = pool_kernels(own, {})
     assert (pooled.network, pooled.layer) == (own.network, own.layer)
     assert torch.equal(pooled.kernels, own.kernels)
+
+
+def _random(seed: int, networks: list[str]) -> KernelTensor:
+    values = torch.randn(6 * len(networks), 3, 3, 3, generator=torch.Generator().manual_seed(seed))
+    zeros = torch.zeros(len(values), dtype=torch.int64)
+    return KernelTensor(values, [name for name in networks for _ in range(6)], ["a"] * len(values), zeros, zeros)
+
+
+def test_a_network_counts_once_whatever_it_is_called_and_however_its_kernels_lie():
+    own, far = _random(0, ["network_0", "network_0_restarted", "network_1"]), _random(1, ["network_0"])
+    turned = torch.arange(11, -1, -1)
+    channels = own.output_channel[turned]
+    renamed = KernelTensor(own.kernels[turned], ["x"] * 6 + ["y"] * 6, ["a"] * 12, channels, channels)
+    both = pool_kernels(far, {"others": KernelTensor(own.kernels[:6], ["z"] * 6, ["a"] * 6, *[channels[:6]] * 2)})
+    assert find_repeats({"own": own, "far": far}) == []
+    assert find_repeats({"own": own}) == []
+    assert find_repeats({"own": own, "east": renamed, "west": both}) == [
+        "east: the kernels of x, y are those of own, and would count twice",
+        "west: the kernels of others/z are those of own, and would count twice",
+    ]
+    with pytest.raises(CheckpointError, match="east: the kernels of x, y are those of this project"):
+        pool_kernels(own, {"east": renamed})
+    with pytest.raises(CheckpointError, match="twin: the kernels of network_0 are those of north, and"):
+        pool_kernels(own, {"north": _random(2, ["network_0"]), "twin": _random(2, ["network_0"])})
+    assert find_repeats({"north": without_positions(own), "own": own})
 
 
 def test_what_is_handed_over_does_not_depend_on_where_kernels_lay():

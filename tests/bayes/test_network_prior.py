@@ -7,7 +7,7 @@ import torch
 
 from dwp_kedro.bayes.control_priors import fit_gaussian, fit_scale_mixture
 from dwp_kedro.bayes.groups import KernelGroup
-from dwp_kedro.bayes.network_prior import NetworkPrior, pack_prior, unpack_prior
+from dwp_kedro.bayes.network_prior import FORMAT, NetworkPrior, pack_prior, unpack_prior
 from dwp_kedro.bayes.priors import DeepWeightPrior
 from dwp_kedro.networks import KernelVAE
 from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError
@@ -102,6 +102,8 @@ def test_a_file_that_is_no_prior_is_refused():
         unpack_prior(Checkpoint({}, {"network": "UNet3D"}))
     with pytest.raises(CheckpointError, match="'dwp-kedro prior 1'"):
         unpack_prior(Checkpoint({}, {"format": "dwp-kedro prior 1"}))
+    with pytest.raises(CheckpointError, match="metadata lack card, control_scales: ask for it"):
+        unpack_prior(Checkpoint({}, {"format": FORMAT, "kernel_vaes": {}}))
 
 
 def test_a_group_whose_tensors_do_not_fit_is_named():

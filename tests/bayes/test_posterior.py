@@ -25,6 +25,11 @@ def test_prediction_at_the_mean_equals_the_plain_network_exactly():
     assert torch.equal(posterior(x), network(x))
 
 
+def test_convolutions_that_pad_with_anything_but_zeros_are_refused():
+    with pytest.raises(ValueError, match=r"pads with zeros, and Conv3d\(.*padding_mode=reflect\) does not"):
+        BayesianConv3d(nn.Conv3d(1, 1, 3, padding=1, padding_mode="reflect"), sigma=0.1)
+
+
 def test_a_weight_sample_is_shared_by_the_batch_and_gone_afterwards():
     _, posterior = _posterior()
     x = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1)).expand(2, -1, -1, -1, -1)

@@ -35,7 +35,7 @@ from dwp_kedro.pipelines.data_processing.nodes import (
     split_subjects,
 )
 from dwp_kedro.pipelines.prior_learning.nodes import assemble_prior, collect_group, learn_group
-from dwp_kedro.pipelines.source_training.nodes import train_bootstrap_network
+from dwp_kedro.pipelines.source_training.nodes import train_network
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 from dwp_kedro.pipelines.target_evaluation.scoring import predict_cell, score_predictions
 
@@ -112,8 +112,8 @@ def transfer(cohort: CohortParameters, state_folder: Path) -> Transfer:
     splits = split_subjects(subjects, GRID)
 
     networks = {
-        f"network_{index}": train_bootstrap_network(
-            volumes, subjects, cohort, training, network, compute, index=index
+        f"network_{index}": train_network(
+            volumes, subjects, cohort, training, network, compute, index=index, sample="bootstrap"
         )[0]
         for index in range(2)
     }

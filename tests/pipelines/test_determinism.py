@@ -17,7 +17,7 @@ from kedro.runner import ThreadRunner
 
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.networks.checkpoint import Checkpoint
-from dwp_kedro.pipelines.source_training.nodes import train_bootstrap_network
+from dwp_kedro.pipelines.source_training.nodes import train_network
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 from dwp_kedro.progress import listening
 
@@ -175,7 +175,7 @@ def train_source(catalog: DataCatalog, folder: Path) -> Checkpoint:
         "network": catalog.load("params:network"),
         "compute": catalog.load("params:compute"),
     }
-    return train_bootstrap_network(**long_training(inputs, folder), index=1)[0]
+    return train_network(**long_training(inputs, folder), index=1, sample="bootstrap")[0]
 
 
 @pytest.mark.parametrize("train", [train_dwp, train_source])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import re
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,8 +82,13 @@ def test_the_exported_file_leaves_the_source_network_out_unless_told_so(
     assert [prior.card["carries_source_posterior"] for prior in priors] == [False, True]
     assert not any(tensor.isnan().any() for tensor in load_file(whole).values())
 
-    with pytest.raises(DatasetError, match=r"whole\.safetensors is there already.*overwrite=true"):
+    before = whole.read_bytes()
+    with pytest.raises(
+        DatasetError, match=r"(?s)Nothing was written.*whole\.safetensors\n.*whole\.safetensors\.md"
+    ):
         export(project_copy, "export_prior", output=str(whole))
+    assert whole.read_bytes() == before
+    export(project_copy, "export_prior", output=str(whole), source_network=True)
     export(project_copy, "export_prior", output=str(whole), overwrite=True)
     assert whole.read_bytes() == bare.read_bytes()
 
@@ -91,14 +99,37 @@ def test_the_exported_file_leaves_the_source_network_out_unless_told_so(
     facts += [f"{name} {version}" for name, version in card["versions"].items()]
     assert [fact for fact in facts if fact not in text] == []
 
-    export(project_copy, "export_kernels", output=str(tmp_path / "kernels"))
+
+def test_nothing_that_is_handed_over_names_a_subject_a_person_or_a_place(
+    project_copy: Path, tmp_path: Path, export: Export
+):
+    folder = tmp_path / "handed over"
+    export(project_copy, "export_prior", output=str(folder / "whole.safetensors"), source_network=True)
+    export(project_copy, "export_kernels", output=str(folder / "kernels"))
+    export(project_copy, "export_kernels", output=str(folder / "kernels"))  # once more: nothing changes
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert len(files) == 2 + 8
+
     subjects = pd.read_csv(project_copy / "data/03_primary/test/source_subjects.csv")
-    secrets = [*subjects["subject"], *subjects["fingerprint"], str(project_copy), tmp_path.parent.name]
-    handed_over = [path for path in tmp_path.rglob("*") if path.is_file() and project_copy not in path.parents]
-    assert len(handed_over) == 2 * 2 + 8
-    for path in handed_over:
+    manifest = pd.read_csv(project_copy / "data/02_intermediate/test/source_manifest.csv")
+    hashes = [cell for cell in manifest.iloc[0].astype(str) if re.fullmatch(r"[0-9a-f]{16,}", cell)]
+    secrets = [*subjects["subject"], *subjects["fingerprint"], *hashes, str(project_copy), str(Path.home())]
+    names = {getpass.getuser(), socket.gethostname()}  # perhaps so short that some weight spells them
+    for path in files:
         content = path.read_bytes()
         assert [secret for secret in secrets if str(secret).encode() in content] == []
+        if path.suffix == ".safetensors":
+            content = content[8 : 8 + int.from_bytes(content[:8], "little")]
+        assert names.isdisjoint(re.findall(r"[\w.-]+", content.decode()))
+
+
+def test_another_ones_kernels_are_not_replaced(project_copy: Path, tmp_path: Path, export: Export):
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    (folder / "card.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"(?s)Nothing was written.*card\.json.*overwrite=true"):
+        export(project_copy, "export_kernels", output=str(folder))
+    assert [path.read_text() for path in folder.iterdir()] == ["{}"]
 
 
 def test_a_source_network_that_is_not_there_is_not_promised(project_copy: Path, tmp_path: Path, export: Export):
@@ -110,13 +141,13 @@ def test_a_source_network_that_is_not_there_is_not_promised(project_copy: Path, 
 
 @pytest.fixture
 def two_sources(project_copy: Path, export: Export) -> Path:
-    """A finished project that has received kernels of a hospital in the north: its own, ten times as large."""
+    """A finished project that has received kernels of a hospital in the north: its own, eight times as large."""
     folder = project_copy / "data/01_raw/received_kernels/north"
     export(project_copy, "export_kernels", output=str(folder))
     for path in folder.glob("*.safetensors"):
         dataset = KernelTensorDataset(filepath=str(path))
         kernels = dataset.load()
-        kernels.kernels.mul_(10)
+        kernels.kernels.mul_(8)
         dataset.save(kernels)
     parameters = project_copy / "conf/test/parameters_prior_learning.yml"
     parameters.write_text(parameters.read_text() + "  further_sources: [north]\n")
@@ -129,8 +160,8 @@ def test_a_prior_is_learnt_from_kernels_of_two_sources(two_sources: Path, run_pr
     run_project(two_sources, pipeline_names=["prior_learning"])
     both = unpack_prior(CheckpointDataset(filepath=str(file)).load())
     for name, group in both.groups.items():
-        # the root mean square of kernels w and 10 w, as many of each
-        assert group.scale == pytest.approx(alone.groups[name].scale * (101 / 2) ** 0.5, rel=0.02)
+        # the root mean square of kernels w and 8 w, as many of each
+        assert group.scale == pytest.approx(alone.groups[name].scale * (65 / 2) ** 0.5, rel=0.02)
         figures = [prior.card["groups"][name]["figures"]["n_heldout_kernels"] for prior in (alone, both)]
         assert figures[1] == 2 * figures[0]
     assert both.card["further_sources"].keys() == {"north"}
@@ -143,13 +174,37 @@ def test_a_prior_is_learnt_from_kernels_of_two_sources(two_sources: Path, run_pr
 
 
 def test_kernels_that_do_not_fit_are_all_named_before_anything_runs(two_sources: Path, run_project: Any):
-    folder = two_sources / "data/01_raw/received_kernels/north"
-    shutil.copy(folder / "group_2_kernels.safetensors", folder / "group_5_kernels.safetensors")
-    (folder / "card.json").write_text(json.dumps({"format": "something else"}))
+    received = two_sources / "data/01_raw/received_kernels"
+    for name in ("twin", "own"):
+        shutil.copytree(received / "north", received / name)
+    for path in (received / "own").glob("*.safetensors"):
+        dataset = KernelTensorDataset(filepath=str(path))
+        kernels = dataset.load()
+        kernels.kernels.div_(8)  # exactly: these are the networks of this project
+        dataset.save(kernels)
+    card = json.loads((received / "own/card.json").read_text())
+    card["source_cohort"]["n_networks"] = 5
+    (received / "own/card.json").write_text(json.dumps(card))
+    (received / "twin/card.json").write_text("{")
+    (received / "twin/group_3_kernels.safetensors").write_bytes(b"half a file")
+    shutil.copy(received / "north/group_2_kernels.safetensors", received / "north/group_5_kernels.safetensors")
+    (received / "north/card.json").write_text(json.dumps({"format": "something else", "versions": {}}))
+    parameters = two_sources / "conf/test/parameters_prior_learning.yml"
+    parameters.write_text(parameters.read_text().replace("[north]", "[north, twin, own]"))
     before = (two_sources / "data/06_models/test/prior.safetensors").stat().st_mtime_ns
-    with pytest.raises(ValueError, match="received_kernels/ do not fit") as caught:
+    with pytest.raises(CheckpointError, match="received_kernels/ do not fit") as caught:
         run_project(two_sources, pipeline_names=["prior_learning"])
-    assert "north, group_5 (decoder 1/4): they are of down1" in str(caught.value)
-    assert "north, card.json: its format is something else" in str(caught.value)
-    assert "group_1" not in str(caught.value)
+    text = str(caught.value)
+    networks = "network_0, network_0_restarted, network_1, network_1_restarted"
+    for problem in (
+        "north, card.json: format is 'something else': Input should be 'dwp-kedro kernels 1'",
+        "north, group_5 (decoder 1/4): they are of down1",
+        "own, group_1 (encoder 1/1): they are of 2 network(s), card.json says 5",
+        f"own: the kernels of {networks} are those of this project, and would count twice",
+        f"twin: the kernels of {networks} are those of north, and would count twice",
+    ):
+        assert text.count(problem) == 1
+    assert re.search(r"twin, card\.json: .*twin/card\.json", text)
+    assert re.search(r"twin, group_3: .*group_3_kernels\.safetensors is not a whole safetensors file", text)
+    assert "north, group_1" not in text
     assert (two_sources / "data/06_models/test/prior.safetensors").stat().st_mtime_ns == before

@@ -13,7 +13,7 @@ from dwp_kedro.cohorts.checks import PROBLEM_COLUMNS
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.parameters import CohortParameters, ComputeParameters
 from dwp_kedro.pipelines.data_processing.nodes import describe_volumes, preprocess_cohort, read_cohort
-from dwp_kedro.pipelines.source_training.nodes import train_bootstrap_network
+from dwp_kedro.pipelines.source_training.nodes import train_network
 
 REPOSITORY = Path(__file__).parents[2]
 PAPER_GRID = (152, 184, 144)
@@ -65,7 +65,7 @@ def test_the_papers_source_training_starts(parameters: dict[str, Any], tmp_path:
     volumes, preprocessed = preprocess(cohort, manifest)
     loaders = {name: lambda volume=volume: volume for name, volume in volumes.items()}
     subjects = describe_volumes(loaders, preprocessed, manifest, cohort)
-    checkpoint, history, metrics = train_bootstrap_network(
+    checkpoint, history, metrics = train_network(
         loaders,
         subjects,
         cohort,
@@ -73,6 +73,7 @@ def test_the_papers_source_training_starts(parameters: dict[str, Any], tmp_path:
         parameters["network"],
         ComputeParameters(device="cpu", state_folder=tmp_path),
         index=0,
+        sample="bootstrap",
     )
     assert sum(tensor.numel() for tensor in checkpoint.weights.values()) == 726_480
     assert history["step"].tolist() == [2]

@@ -12,7 +12,7 @@ from kedro.framework.project import pipelines
 
 from dwp_kedro.bayes.network_prior import NetworkPrior, pack_prior, unpack_prior
 from dwp_kedro.datasets import CheckpointDataset
-from dwp_kedro.networks.checkpoint import CheckpointError
+from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError
 from dwp_kedro.parameters import (
     CohortParameters,
     MethodParameters,
@@ -159,6 +159,32 @@ def test_the_run_stops_before_the_first_scan_is_read(hospital: Path, run_project
     assert "of the network, it carries nothing." in lines[-2]
     assert "grid.methods" in lines[-1]
     assert not list(hospital.glob("data/02_intermediate/**/*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "dwp-kedro prior 1"}, r"this file is not a prior that can be read here .*'dwp-kedro prior 1'"),
+        ({"card": {"title": "half a card"}}, "architecture is missing; groups is missing; .*licence is missing"),
+        (None, "is not a whole safetensors file"),
+    ],
+)
+def test_a_prior_that_cannot_be_read_is_named(
+    prior: NetworkPrior, hospital: Path, open_project: Any, change: dict[str, Any] | None, message: str
+):
+    packed = pack_prior(prior)
+    received, own = (
+        hospital / f"data/{name}" for name in ("01_raw/prior.safetensors", "06_models/test/prior.safetensors")
+    )
+    for file in (received, own):
+        CheckpointDataset(filepath=str(file)).save(Checkpoint(packed.weights, packed.metadata | (change or {})))
+        if change is None:
+            file.write_bytes(file.read_bytes()[:1000])
+    for file, given in ((received, {"prior": "data/01_raw/prior.safetensors"}), (own, {})):
+        catalog = open_project(hospital, runtime_params=given).catalog
+        for pipeline in (pipelines["__default__"].only_nodes_with_tags("dwp"), pipelines["export_prior"]):
+            with pytest.raises(CheckpointError, match=f"^the prior {file} cannot be used: .*{message}"):
+                PriorFitHook().before_pipeline_run(pipeline, catalog)
 
 
 def test_methods_that_are_not_in_the_run_are_not_asked(hospital: Path, open_project: Any):

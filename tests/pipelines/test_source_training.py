@@ -19,11 +19,7 @@ from dwp_kedro.parameters import (
 )
 from dwp_kedro.pipelines.plan import Plan
 from dwp_kedro.pipelines.source_training import create_pipeline, whole_names
-from dwp_kedro.pipelines.source_training.nodes import (
-    take_snapshots,
-    train_bootstrap_network,
-    train_whole_network,
-)
+from dwp_kedro.pipelines.source_training.nodes import take_snapshots, train_network
 
 RECORDS = {
     "ri": {"start": "he"},
@@ -102,8 +98,8 @@ def _in_a_folder_of_its_own(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_nodes_make_networks_and_their_posterior(inputs: dict[str, Any]):
-    checkpoint, _, metrics = train_whole_network(**inputs, index=1)
-    bootstrap = train_bootstrap_network(**inputs, index=0)[0]
+    checkpoint, _, metrics = train_network(**inputs, index=1, sample="whole")
+    bootstrap = train_network(**inputs, index=0, sample="bootstrap")[0]
     posterior, history, described = take_snapshots(checkpoint, **inputs, index=1)
     described_by = {
         *("network", "arguments", "seed", "training", "precision"),
@@ -128,9 +124,9 @@ def test_the_nodes_make_networks_and_their_posterior(inputs: dict[str, Any]):
 
 
 def test_augmentation_changes_what_source_networks_learn(inputs: dict[str, Any]):
-    plain = train_whole_network(**inputs, index=0)[0]
+    plain = train_network(**inputs, index=0, sample="whole")[0]
     training = inputs["training"].model_copy(update={"augmentation": AugmentationParameters()})
-    augmented = train_whole_network(**{**inputs, "training": training}, index=0)[0]
+    augmented = train_network(**{**inputs, "training": training}, index=0, sample="whole")[0]
     assert not torch.equal(plain.weights["init_conv.weight"], augmented.weights["init_conv.weight"])
     first, second = (
         take_snapshots(plain, **{**inputs, "training": t}, index=0)[0] for t in (inputs["training"], training)

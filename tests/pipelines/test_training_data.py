@@ -23,7 +23,7 @@ from dwp_kedro.parameters import (
     SourceTrainingParameters,
     TargetTrainingParameters,
 )
-from dwp_kedro.pipelines.source_training.nodes import train_bootstrap_network
+from dwp_kedro.pipelines.source_training.nodes import train_network
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 from dwp_kedro.pipelines.training_data import training_data, training_transform
 from dwp_kedro.training.transform import InTurn
@@ -134,8 +134,8 @@ def test_source_networks_learn_from_patches_and_are_scored_on_all_of_a_volume(in
     }
     networks = {}
     for is_augmented, source in sources.items():
-        checkpoint, _, metrics = train_bootstrap_network(**inputs, training=source, index=0)
-        again = train_bootstrap_network(**inputs, training=source, index=0)[0]
+        checkpoint, _, metrics = train_network(**inputs, training=source, index=0, sample="bootstrap")
+        again = train_network(**inputs, training=source, index=0, sample="bootstrap")[0]
         assert all(torch.equal(tensor, again.weights[name]) for name, tensor in checkpoint.weights.items())
         assert 0 < metrics["left_out_dsc"] < 1
         networks[is_augmented] = checkpoint.weights["init_conv.weight"]

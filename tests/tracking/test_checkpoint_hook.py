@@ -15,33 +15,30 @@ from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
 
 CELL = "dwp.n5_split0_seed0"
+FILE = "models/dwp/n5_split0_seed0.safetensors"
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a trained cell and a file from elsewhere, whose names end in a comma and an equals sign."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for number, name in enumerate(("models/cell.safetensors", "odd,=.safetensors")):
+    for number, name in enumerate((FILE, "odd,=.safetensors")):
         CheckpointDataset(filepath=str(tmp_path / name)).save(Checkpoint({"w": torch.zeros(1)}, {"n": number}))
     return tmp_path
 
 
 def load(project: Path, given: Any, reads: str = "prediction.checkpoints") -> list[int]:
     """Let the hook find what is given, and return the numbers of the checkpoints that then load."""
-    catalog = DataCatalog(
-        {
-            "prediction.checkpoints": CheckpointsDataset(),
-            "params:checkpoint": MemoryDataset(given),
-            f"target_evaluation.{CELL}.checkpoint": CheckpointDataset(
-                filepath=str(project / "models/cell.safetensors")
-            ),
-            "target_evaluation.ri.n9_split0_seed0.checkpoint": CheckpointDataset(
-                filepath=str(project / "models/none.safetensors")
-            ),
-        }
-    )
+    cells = {
+        "type": "dwp_kedro.datasets.CheckpointDataset",
+        "filepath": f"{project}/models/{{method}}/{{cell}}.safetensors",
+    }
+    catalog = DataCatalog.from_config({"target_evaluation.{method}.{cell}.checkpoint": cells})
+    catalog["prediction.checkpoints"] = CheckpointsDataset()
+    catalog["params:checkpoint"] = MemoryDataset(given)
     pipeline = Pipeline([node(len, reads, "n", name="count")])
-    run_params = {"project_path": project.as_posix(), "env": "test"}
+    given_too = {"checkpoint": given, "prior": "a.safetensors"}
+    run_params = {"project_path": project.as_posix(), "env": "test", "runtime_params": given_too}
     CheckpointHook().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
     dataset: Any = catalog.get("prediction.checkpoints")
     return [checkpoint.metadata["n"] for checkpoint in dataset.load()] if dataset.exists() else []
@@ -49,7 +46,7 @@ def load(project: Path, given: Any, reads: str = "prediction.checkpoints") -> li
 
 def test_a_file_a_cell_and_a_list_are_found(project: Path):
     assert load(project, CELL) == [0]
-    assert load(project, "models/cell.safetensors") == [0]
+    assert load(project, FILE) == [0]
     assert load(project, str(project / "odd,=.safetensors")) == [1]
     assert load(project, f"odd,=.safetensors; {CELL}") == [1, 0]
     assert load(project, [CELL, "odd,=.safetensors"]) == [0, 1]
@@ -58,8 +55,8 @@ def test_a_file_a_cell_and_a_list_are_found(project: Path):
 @pytest.mark.parametrize("form", ["{}", "runs:/{}", "runs:/{}/model"])
 def test_a_run_of_mlflow_is_found(project: Path, form: str):
     store = MlflowStore(project, "dwp-kedro/test")
-    file = project / "models/cell.safetensors"
-    written = {"checkpoint": "models/cell.safetensors", "checkpoint_sha256": checksum(file)}
+    file = project / FILE
+    written = {"checkpoint": FILE, "checkpoint_sha256": checksum(file)}
     run_id = store.start_run(CELL, written)
     assert load(project, form.format(run_id)) == [0]
     file.write_bytes(file.read_bytes() + b" ")
@@ -78,12 +75,17 @@ def test_a_run_without_a_checkpoint_is_refused(project: Path):
 
 
 def test_what_is_not_there_is_said(project: Path):
-    with pytest.raises(
-        CheckpointNotFoundError, match=r"is not trained: .*none\.safetensors does not exist"
-    ) as error:
-        load(project, "ri.n9_split0_seed0")
-    assert "--namespaces target_evaluation.ri.n9_split0_seed0 --env test" in str(error.value)
-    with pytest.raises(CheckpointNotFoundError, match=r"nope\.pt is neither a file .* nor a grid cell"):
+    with pytest.raises(CheckpointNotFoundError) as error:
+        load(project, "dwp.n6_split0_seed0")
+    assert str(error.value).splitlines() == [
+        "checkpoint: the grid cell dwp.n6_split0_seed0 is not trained: "
+        f"{project}/models/dwp/n6_split0_seed0.safetensors does not exist. Did you mean {CELL}? If it is in the "
+        "grid, train it:",
+        "  kedro run --namespaces target_evaluation.dwp.n6_split0_seed0 --env test --params prior=a.safetensors",
+    ]
+    with pytest.raises(CheckpointNotFoundError, match=rf"nor the id of an MLflow run\. Did you mean {CELL}\?$"):
+        load(project, "dwp.n5_split0")
+    with pytest.raises(CheckpointNotFoundError, match=r"nope\.pt is neither a file .* MLflow run\.$"):
         load(project, "nope.pt")
 
 

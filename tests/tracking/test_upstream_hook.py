@@ -42,8 +42,8 @@ def test_all_missing_inputs_and_their_commands_in_one_error(
         *[f"  source_training.network_{i}.checkpoint" for i in range(1, 8)],
         "  … and 2 more",
         "Make them first:",
-        "  kedro run --pipelines source_training --env ms_to_brats18",
-        "  kedro run --pipelines prior_learning --env ms_to_brats18",
+        "  kedro run --pipelines source_training --env ms_to_brats18 --params n=1",
+        "  kedro run --pipelines prior_learning --env ms_to_brats18 --params n=1",
     ]
 
 
@@ -89,8 +89,8 @@ def test_what_no_pipeline_makes_comes_last_and_has_no_command(tmp_path: Path, ru
         *[f"  prior_learning.group_{i}.kernels" for i in range(8)],
         "  … and 2 more",
         "Make them first:",
-        "  kedro run --pipelines prior_learning",
-        "  kedro run --pipelines target_evaluation",
+        "  kedro run --pipelines prior_learning --params n=1",
+        "  kedro run --pipelines target_evaluation --params n=1",
         "No pipeline makes these: check their names, or put the files where the catalog says:",
         f"  a_table: {tmp_path}/a_table.json",
         f"  target_evaluation.received_prior: {tmp_path}/colleague.json",

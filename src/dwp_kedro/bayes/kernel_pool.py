@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 
 from dwp_kedro.bayes.groups import KernelGroup
 from dwp_kedro.bayes.kernels import KernelTensor
+from dwp_kedro.networks.checkpoint import CheckpointError
 
 RESTARTED = "_restarted"
+HERE = "this project"
+"""What messages call the source of one's own kernels."""
 
 
 def pool_kernels(own: KernelTensor, further: Mapping[str, KernelTensor]) -> KernelTensor:
@@ -18,7 +22,12 @@ def pool_kernels(own: KernelTensor, further: Mapping[str, KernelTensor]) -> Kern
 
     The networks of a further source are called ``{source}/{network}`` from then on, so that two sources may have
     networks of the same name.
+
+    Raises:
+        CheckpointError: a network's kernels are there twice; the message names the sources.
     """
+    if further and (repeats := find_repeats({HERE: own, **further})):
+        raise CheckpointError("; ".join(repeats))
     tensors = [own, *further.values()]
     prefixes = ["", *(f"{source}/" for source in further)]
     return KernelTensor(
@@ -62,6 +71,11 @@ def heldout_networks(networks: Sequence[str], n_heldout: int) -> set[str]:
     return set().union(*last)
 
 
+def count_networks(kernels: KernelTensor) -> int:
+    """Count networks; a restart counts with its network."""
+    return len({name.removesuffix(RESTARTED) for name in kernels.network})
+
+
 def find_misfits(source: str, kernels: KernelTensor, group: KernelGroup, n_heldout: int) -> list[str]:
     """Say what keeps a further source's kernels from being pooled; nothing if they fit.
 
@@ -74,10 +88,39 @@ def find_misfits(source: str, kernels: KernelTensor, group: KernelGroup, n_heldo
         problems.append(f"they are of {theirs}; the network has {', '.join(group.layers)}")
     if not kernels.kernels.isfinite().all():
         problems.append("some are not finite")
-    n_networks = len({name.removesuffix(RESTARTED) for name in kernels.network})
+    n_networks = count_networks(kernels)
     if n_networks <= n_heldout:
         problems.append(f"they are of {n_networks} network(s), of which {n_heldout} would be held out")
     return [f"{source}, {group.name} ({group.label}): {problem}" for problem in problems]
+
+
+def find_repeats(sources: Mapping[str, KernelTensor]) -> list[str]:
+    """Say which networks are there under several sources; nothing if none is.
+
+    They are known by the values of their kernels of one group: neither names nor the order of the kernels matter.
+    """
+    owners: dict[bytes, str] = {}
+    repeated: dict[tuple[str, str], list[str]] = {}
+    for source, kernels in sources.items():
+        for network, digest in _digests(kernels).items():
+            owner = owners.setdefault(digest, source)
+            if owner != source:
+                repeated.setdefault((source, owner), []).append(network)
+    return [
+        f"{source}: the kernels of {', '.join(networks)} are those of {owner}, and would count twice"
+        for (source, owner), networks in repeated.items()
+    ]
+
+
+def _digests(kernels: KernelTensor) -> dict[str, bytes]:
+    """Hash each network's kernels, whatever their order."""
+    rows = np.ascontiguousarray(kernels.kernels.flatten(1).numpy())
+    whole = rows.view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
+    networks = np.array(_numbers(kernels.network))
+    return {
+        name: hashlib.sha256(np.sort(whole[networks == number]).tobytes()).digest()
+        for number, name in enumerate(dict.fromkeys(kernels.network))
+    }
 
 
 def _numbers(names: Sequence[str]) -> list[int]:

@@ -112,8 +112,11 @@ def unpack_prior(checkpoint: Checkpoint) -> NetworkPrior:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"this file is not a prior that can be read here (its format is {metadata.get('format')!r}, not "
-            f"{FORMAT!r}). Name a file that `kedro run --pipeline prior_learning` of this version wrote."
+            f"{FORMAT!r}). Name a file that the pipeline prior_learning or export_prior of this version wrote."
         )
+    missing = sorted({"kernel_vaes", "control_scales", "card"} - metadata.keys())
+    if missing:
+        raise CheckpointError(f"this file's metadata lack {', '.join(missing)}: ask for it, or learn it, again.")
     groups = {}
     for name, arguments in metadata["kernel_vaes"].items():
         vae = KernelVAE(arguments["latent_dim"], arguments["literal_heads"])
@@ -139,7 +142,7 @@ def _control(kind: str, group: str, weights: Mapping[str, Tensor], scale: float)
     except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"the prior's {kind} of {group} cannot be built from {', '.join(tensors) or 'nothing'} ({error}). "
-            "Name a file that `kedro run --pipeline prior_learning` of this version wrote."
+            "Name a file that the pipeline prior_learning or export_prior of this version wrote."
         ) from error
 
 

@@ -51,10 +51,18 @@ class BayesianConv3d(nn.Module):
     """A convolution whose weights are independent Gaussians.
 
     ``mean`` and ``log_variance`` have the weight's shape (out, in, 3, 3, 3). A bias stays deterministic.
+
+    Raises:
+        ValueError: if the convolution pads with anything but zeros.
     """
 
     def __init__(self, convolution: nn.Conv3d, sigma: float) -> None:
         super().__init__()
+        if convolution.padding_mode != "zeros":
+            raise ValueError(
+                f"a Bayesian convolution pads with zeros, and {convolution} does not: build the network with "
+                "padding_mode='zeros'"
+            )
         self.stride, self.padding = convolution.stride, convolution.padding
         self.dilation, self.groups = convolution.dilation, convolution.groups
         self.mean = nn.Parameter(convolution.weight.detach().clone())

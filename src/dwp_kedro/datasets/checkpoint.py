@@ -49,7 +49,7 @@ class CheckpointDataset(FileDataset[Checkpoint]):
 
     def save(self, data: Checkpoint) -> None:
         """Write the checkpoint to a temporary name, then rename it."""
-        content = encode_safetensors(data.weights, data.metadata)
+        content = encode_checkpoint(data)
         self._save_atomically(lambda file: file.write(content))
 
     def preview(self) -> JSONPreview:
@@ -59,3 +59,8 @@ class CheckpointDataset(FileDataset[Checkpoint]):
             header = read_header(file, path)
         tensors = {name: f"{entry['dtype']} {entry['shape']}" for name, entry in header["tensors"].items()}
         return JSONPreview(json.dumps({METADATA_KEY: header[METADATA_KEY], "tensors": tensors}))
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Return the bytes of a checkpoint's file."""
+    return encode_safetensors(checkpoint.weights, checkpoint.metadata)

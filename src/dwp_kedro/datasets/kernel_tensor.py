@@ -64,18 +64,7 @@ class KernelTensorDataset(FileDataset[KernelTensor]):
         """Write the kernels to a temporary name, then rename it."""
         if data.kernels.dtype != torch.float32:
             raise DatasetError(f"kernels for {self._filepath} must be float32, got {data.kernels.dtype}")
-        networks, network = _indices(data.network)
-        layers, layer = _indices(data.layer)
-        content = encode_safetensors(
-            {
-                "kernels": data.kernels,
-                "network": network,
-                "layer": layer,
-                "output_channel": data.output_channel,
-                "input_channel": data.input_channel,
-            },
-            {"networks": networks, "layers": layers},
-        )
+        content = encode_kernels(data)
         self._save_atomically(lambda file: file.write(content))
 
     def preview(self, n_kernels: int = 24) -> ImagePreview:
@@ -94,6 +83,22 @@ class KernelTensorDataset(FileDataset[KernelTensor]):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def encode_kernels(kernels: KernelTensor) -> bytes:
+    """Return the bytes of the file of a kernel tensor."""
+    networks, network = _indices(kernels.network)
+    layers, layer = _indices(kernels.layer)
+    return encode_safetensors(
+        {
+            "kernels": kernels.kernels,
+            "network": network,
+            "layer": layer,
+            "output_channel": kernels.output_channel,
+            "input_channel": kernels.input_channel,
+        },
+        {"networks": networks, "layers": layers},
+    )
 
 
 def _indices(names: list[str]) -> tuple[list[str], Tensor]:

@@ -56,11 +56,7 @@ class UNet3D(nn.Module):
         Raises:
             ValueError: if a side of the input is not a multiple of 8 or is smaller than 16.
         """
-        if any(side % 8 or side < 16 for side in x.shape[2:]):
-            raise ValueError(
-                f"the U-Net needs sides that are multiples of 8, at least 16; got {tuple(x.shape[2:])}. "
-                "Set preprocessing.grid accordingly."
-            )
+        require_sides(x, "U-Net")
         if x.device.type == "cpu":
             x = channels_last(x)
         full = self.init_conv(x)
@@ -68,6 +64,19 @@ class UNet3D(nn.Module):
         quarter = self.down4(self.down3(half))
         eighth = self.down6(self.down5(quarter))
         return self.out(self.up3(self.up2(self.up1(eighth, quarter), half), full))
+
+
+def require_sides(x: Tensor, network: str) -> None:
+    """Refuse volumes (batch, channels, x, y, z) that three halvings with instance norm cannot take.
+
+    Raises:
+        ValueError: if a side is not a multiple of 8 or is smaller than 16; the message begins with ``network``.
+    """
+    if any(side % 8 or side < 16 for side in x.shape[2:]):
+        raise ValueError(
+            f"the {network} needs sides that are multiples of 8, at least 16; got {tuple(x.shape[2:])}. "
+            "Set preprocessing.grid accordingly."
+        )
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError, load_weights
-from dwp_kedro.networks.unet import UNet3D
+from dwp_kedro.networks.unet import UNet3D, require_sides
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.source import new_network
 
@@ -54,11 +54,7 @@ class DynUNet(nets.DynUNet):
         Raises:
             ValueError: if a side of the input is not a multiple of 8 or is smaller than 16.
         """
-        if any(side % 8 or side < 16 for side in x.shape[2:]):
-            raise ValueError(
-                f"the DynUNet needs sides that are multiples of 8, at least 16; got {tuple(x.shape[2:])}. "
-                "Set preprocessing.grid accordingly."
-            )
+        require_sides(x, "DynUNet")
         skips = [self.input_block(x)]
         for downsample in self.downsamples:
             skips.append(downsample(skips[-1]))

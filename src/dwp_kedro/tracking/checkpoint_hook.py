@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from dwp_kedro.tracking.command import environment_option, shell_name
+from dwp_kedro.tracking.command import shell_name
 from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
+from dwp_kedro.tracking.run_options import run_options
 
 CHECKPOINTS = "prediction.checkpoints"
 _CELL = re.compile(r"\w+\.n\d+_split\d+_seed\d+")
@@ -39,7 +41,7 @@ class CheckpointHook:
         if CHECKPOINTS not in pipeline.inputs():
             return
         parameter: Any = catalog.get("params:checkpoint")
-        finder = _Finder(Path(run_params["project_path"]), run_params["env"], catalog)
+        finder = _Finder(run_params, catalog)
         dataset: Any = catalog.get(CHECKPOINTS)
         dataset.point_to([str(finder.find(reference)) for reference in split_references(parameter.load())])
 
@@ -60,9 +62,9 @@ def split_references(given: Any) -> list[str]:
 
 
 class _Finder:
-    def __init__(self, project_path: Path, environment: str | None, catalog: CatalogProtocol) -> None:
-        self._project_path = project_path
-        self._environment = environment
+    def __init__(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+        self._run_params = run_params
+        self._project_path = Path(run_params["project_path"])
         self._catalog = catalog
 
     def find(self, reference: str) -> Path:
@@ -77,21 +79,32 @@ class _Finder:
             return self._of_cell(reference)
         raise CheckpointNotFoundError(
             f"checkpoint: {reference} is neither a file (sought: {file}) nor a grid cell such as "
-            "dwp.n5_split0_seed0 nor the id of an MLflow run"
+            f"dwp.n5_split0_seed0 nor the id of an MLflow run.{self._nearest(reference)}"
         )
 
     def _of_cell(self, cell: str) -> Path:
         dataset: Any = self._catalog.get(f"target_evaluation.{cell}.checkpoint")
         if not dataset.exists():
-            option = environment_option(self._environment)
+            command = f"run --namespaces target_evaluation.{cell}{run_options(self._run_params)}"
             raise CheckpointNotFoundError(
-                f"checkpoint: the grid cell {cell} is not trained: {dataset._filepath} does not exist. Train it:\n"
-                f"  {shell_name('kedro', self._project_path)} run --namespaces target_evaluation.{cell}{option}"
+                f"checkpoint: the grid cell {cell} is not trained: {dataset._filepath} does not exist."
+                f"{self._nearest(cell)} If it is in the grid, train it:\n"
+                f"  {shell_name('kedro', self._project_path)} {command}"
             )
         return Path(str(dataset._get_load_path()))
 
+    def _nearest(self, reference: str) -> str:
+        """Ask for the trained cells that are called alike, with a space before the question; or nothing."""
+        template: Any = self._catalog.get("target_evaluation.METHOD.CELL.checkpoint")
+        trained = [
+            f"{file.parent.name}.{file.stem}"
+            for file in Path(str(template._filepath)).parents[1].glob("*/*.safetensors")
+        ]
+        near = get_close_matches(reference, trained, n=3)
+        return f" Did you mean {' or '.join(near)}?" if near else ""
+
     def _of_run(self, run_id: str) -> Path:
-        store = MlflowStore(self._project_path, f"dwp-kedro/{self._environment or 'base'}")
+        store = MlflowStore(self._project_path, f"dwp-kedro/{self._run_params['env'] or 'base'}")
         place = store.tag(run_id, "checkpoint")
         if place is None:
             raise TrackingError(

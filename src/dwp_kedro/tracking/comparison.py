@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from dwp_kedro.tracking.catalog import path_in
-from dwp_kedro.tracking.command import environment_option, shell_name
+from dwp_kedro.tracking.command import shell_name
 
 COMPARED_BY = "compared_by"
 """Tag of the runs of a grouped view: the parent run that made it."""
@@ -72,7 +72,7 @@ def closing_lines(
     tracking_uri: str,
     experiment_id: str,
     project_path: Path,
-    environment: str | None,
+    options: str,
     n_train: int | None,
     run_ids: list[str],
     view: str | None,
@@ -84,7 +84,7 @@ def closing_lines(
         tracking_uri: MLflow's database or server.
         experiment_id: the environment's experiment.
         project_path: folder that the commands are typed in; paths are shown relative to it.
-        environment: the run's ``--env``, if it had one.
+        options: of the run, those that other commands need too, each with a space before it.
         n_train: smallest train size of the run's grid cells; None if it had none.
         run_ids: MLflow runs of the cells at ``n_train``.
         view: name of their grouped view, where methods have several runs each; None where one run says it all.
@@ -95,7 +95,7 @@ def closing_lines(
     lines = []
     if report is not None:
         lines.append(f"Report:     {path_in(project_path, report)}")
-    lines.append(f"Kedro-Viz:  {shell_name('kedro', project_path)} viz run{environment_option(environment)}")
+    lines.append(f"Kedro-Viz:  {shell_name('kedro', project_path)} viz run{options}")
     if is_server:
         lines.append(f"MLflow:     {base_url.rstrip('/')}/#/experiments/{experiment_id}")
     else:

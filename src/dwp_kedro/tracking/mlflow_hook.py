@@ -19,6 +19,7 @@ from dwp_kedro.tracking.comparison import COMPARED_BY, closing_lines, grouped_vi
 from dwp_kedro.tracking.git_state import git_state
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.pipeline_run import PipelineRun
+from dwp_kedro.tracking.run_options import run_options
 
 _REPORT = "target_evaluation.report"
 _NOT_PARAMETERS = {"run_id", "project_path", "env"}
@@ -116,7 +117,7 @@ class MlflowHook:
             tracking_uri=store.uri,
             experiment_id=store.experiment_id,
             project_path=Path(run_params["project_path"]),
-            environment=run_params["env"],
+            options=run_options(run_params),
             n_train=n_train,
             run_ids=run_ids,
             view=view,

@@ -10,8 +10,9 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from dwp_kedro.tracking.catalog import layer_of
-from dwp_kedro.tracking.command import environment_option, shell_name
+from dwp_kedro.tracking.command import shell_name
 from dwp_kedro.tracking.node_state import nodes_to_run
+from dwp_kedro.tracking.run_options import run_options
 
 _LISTED = 8
 _ORDER = ("data_processing", "source_training", "prior_learning", "target_evaluation")
@@ -51,9 +52,9 @@ def _message(missing: list[str], run_params: dict[str, Any], catalog: CatalogPro
     if made:
         lines += [*_listed(made), "Make them first:"]
         program = shell_name("kedro", Path(run_params["project_path"]))
-        option = environment_option(run_params["env"])
+        options = run_options(run_params)
         pipelines = sorted({name.split(".")[0] for name in made}, key=_ORDER.index)
-        lines += [f"  {program} run --pipelines {name}{option}" for name in pipelines]
+        lines += [f"  {program} run --pipelines {name}{options}" for name in pipelines]
     others = [name for name in missing if name not in made]
     if others:
         lines += ["No pipeline makes these: check their names, or put the files where the catalog says:"]

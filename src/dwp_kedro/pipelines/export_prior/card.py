@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import hashlib
 
-from dwp_kedro.pipelines.prior_card import GROUP_FIGURES, all_sources
+from dwp_kedro.pipelines.prior_card import GROUP_FIGURES, PriorCard, SourceFacts
 
 _NETWORK_RISK = (
     " It carries the whole weights of a network trained on the source scans; model inversion and membership "
@@ -13,25 +12,18 @@ _NETWORK_RISK = (
 )
 
 
-def prior_card(card: Mapping[str, Any], sha256: str, n_bytes: int) -> str:
-    """Return the page.
-
-    Args:
-        card: of a prior's file, plain JSON.
-        sha256: of the file, hex digits.
-        n_bytes: size of the file.
-    """
+def card_page(card: PriorCard, content: bytes) -> str:
+    """Return the page of a prior whose file has these bytes."""
     carried = [
         name
         for name, is_carried in (
-            ("the weights of one source network", card["carries_source_network"]),
-            ("snapshots of its weights", card["carries_source_posterior"]),
+            ("the weights of one source network", card.carries_source_network),
+            ("snapshots of its weights", card.carries_source_posterior),
         )
         if is_carried
     ]
-    architecture = card["architecture"]
     paragraphs = [
-        f"# {card['title']}",
+        f"# {card.title}",
         "A prior over the 3×3×3 kernels of a segmentation network: per kernel group one variational autoencoder, "
         "and as controls a Gaussian and a scale mixture. dwp-kedro uses it with `prior: FILE.safetensors` in an "
         "environment's `globals.yml`.",
@@ -40,30 +32,30 @@ def prior_card(card: Mapping[str, Any], sha256: str, n_bytes: int) -> str:
             [
                 (
                     "made for",
-                    f"{architecture['network']}; learnt at widths {architecture['channels']}, fits others",
+                    f"{card.architecture.network}; learnt at widths {card.architecture.channels}, fits others",
                 ),
                 ("carries", " and ".join(carried) or "no source network"),
-                ("networks learnt from", str(card["n_networks_learnt_from"])),
-                ("networks held out", str(card["n_networks_held_out"])),
-                ("licence", card["licence"]),
-                ("sha256", f"`{sha256}`"),
-                ("size", f"{n_bytes:,} bytes"),
+                ("networks learnt from", str(card.n_networks_learnt_from)),
+                ("networks held out", str(card.n_networks_held_out)),
+                ("licence", card.licence),
+                ("sha256", f"`{hashlib.sha256(content).hexdigest()}`"),
+                ("size", f"{len(content):,} bytes"),
             ],
         ),
         "## From what",
-        *(_source(source) for source in all_sources(card)),
+        *map(_source, card.sources),
         "## How well it describes kernels of networks that it did not see",
         "Negative log-likelihood in nats per kernel of unit spread; lower is better. A restart is learnt from, or "
         "held out, together with its network.",
         _table(
             ("group", "place", *GROUP_FIGURES.values()),
             [
-                (name, group["label"], *(f"{group['figures'][figure]:.4g}" for figure in GROUP_FIGURES))
-                for name, group in card["groups"].items()
+                (name, group.label, *(f"{getattr(group.figures, figure):.4g}" for figure in GROUP_FIGURES))
+                for name, group in card.groups.items()
             ],
         ),
         "## Made with",
-        ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
+        ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "## What it can reveal",
         "It holds no scan and names no subject or file. That does not show that nothing about the subjects behind "
         "it can be inferred: there is no guarantee of differential privacy."
@@ -73,12 +65,12 @@ def prior_card(card: Mapping[str, Any], sha256: str, n_bytes: int) -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _source(source: Mapping[str, Any]) -> str:
-    restarts = " and their restarts" if source["restarted"] else ""
+def _source(source: SourceFacts) -> str:
+    restarts = " and their restarts" if source.restarted else ""
     return (
-        f"**{source['name']}.** {source['description']} {source['n_subjects']} subjects, {source['channels']} "
-        f"channel(s), classes: {', '.join(source['classes'])}. {source['n_networks']} networks{restarts}, "
-        f"L2 penalty {source['l2']:g}. Licence: {source['licence']}."
+        f"**{source.name}.** {source.description} {source.n_subjects} subjects, {source.channels} "
+        f"channel(s), classes: {', '.join(source.classes)}. {source.n_networks} networks{restarts}, "
+        f"L2 penalty {source.l2:g}. Licence: {source.licence}."
     )
 
 

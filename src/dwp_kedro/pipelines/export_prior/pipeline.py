@@ -7,39 +7,23 @@ from collections.abc import Sequence
 from kedro.pipeline import Pipeline, node, pipeline
 
 from dwp_kedro.bayes.groups import KernelGroup
-from dwp_kedro.pipelines.export_prior.nodes import (
-    describe_kernels,
-    export_group,
-    export_prior,
-    write_card,
-)
+from dwp_kedro.pipelines.export_prior.nodes import export_kernels, export_prior
 from dwp_kedro.pipelines.plan import Plan
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
     """Build the pipeline that hands over a prior, learnt or received::
 
-    prior → prior with or without a source network (one file) → card to read
+    prior → prior with or without a source network (one file), and its card to read
     """
-    return pipeline(
-        [
-            node(
-                export_prior,
-                [plan.prior_dataset, "params:export_prior"],
-                "export_prior.prior@checkpoint",
-                name="export",
-                namespace="export_prior",
-            ),
-            node(
-                write_card,
-                ["export_prior.prior@checkpoint", "export_prior.prior@bytes"],
-                "export_prior.card",
-                name="write_card",
-                namespace="export_prior",
-            ),
-        ],
-        tags="export_prior",
+    export = node(
+        export_prior,
+        [plan.prior_dataset, "params:export_prior"],
+        "export_prior.files",
+        name="export",
+        namespace="export_prior",
     )
+    return pipeline([export], tags="export_prior")
 
 
 def create_kernels_pipeline(groups: Sequence[KernelGroup]) -> Pipeline:
@@ -47,21 +31,16 @@ def create_kernels_pipeline(groups: Sequence[KernelGroup]) -> Pipeline:
 
     kernels of group_1 … group_7, source cohort in words → one folder with a file per group and a card
     """
-    card = node(
-        describe_kernels,
-        ["params:data_processing.source", "data_processing.source.subjects", "params:source_training"],
-        "export_kernels.card",
-        name="describe",
+    export = node(
+        export_kernels,
+        {
+            "cohort": "params:data_processing.source",
+            "subjects": "data_processing.source.subjects",
+            "training": "params:source_training",
+            **{group.name: f"prior_learning.{group.name}.kernels" for group in groups},
+        },
+        "export_kernels.files",
+        name="export",
         namespace="export_kernels",
     )
-    exports = [
-        node(
-            export_group,
-            f"prior_learning.{group.name}.kernels",
-            f"export_kernels.{group.name}",
-            name=f"export_{group.name}",
-            namespace="export_kernels",
-        )
-        for group in groups
-    ]
-    return pipeline([*exports, card], tags="export_kernels")
+    return pipeline([export], tags="export_kernels")

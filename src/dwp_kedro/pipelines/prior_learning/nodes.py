@@ -22,7 +22,15 @@ from dwp_kedro.parameters import (
     SourceTrainingParameters,
 )
 from dwp_kedro.pipelines.core import compute_settings, history_table, library_versions, schedule_settings
-from dwp_kedro.pipelines.prior_card import source_facts
+from dwp_kedro.pipelines.prior_card import (
+    Architecture,
+    GroupFacts,
+    GroupFigures,
+    KernelsCard,
+    PriorCard,
+    SourceFacts,
+    source_facts,
+)
 from dwp_kedro.training.kernel_prior import (
     collect_kernels,
     fit_controls,
@@ -77,9 +85,10 @@ def learn_group(
     metrics = prior_metrics(prior, controls, fitted, heldout)
     metrics["n_dropped"] = float((~kept).sum())
     metrics["train_seconds"] = history.seconds
-    card = {"label": group.label, "layers": list(group.layers), "figures": metrics}
+    facts = GroupFacts(label=group.label, layers=list(group.layers), figures=GroupFigures(**metrics))
     by_kind = {kind: {group.name: density} for kind, density in controls.items()}
-    return pack_prior(NetworkPrior({group.name: prior}, card, by_kind)), history_table(history), metrics
+    packed = pack_prior(NetworkPrior({group.name: prior}, facts.model_dump(), by_kind))
+    return packed, history_table(history), metrics
 
 
 def draw_kernels(
@@ -99,7 +108,7 @@ def draw_kernels(
 
 def gather_sources(**cards: dict[str, Any]) -> dict[str, Any]:
     """Put what further sources say of themselves into one table; the arguments are named by source."""
-    return {name: card["source_cohort"] for name, card in cards.items()}
+    return {name: KernelsCard.read(card).source_cohort.model_dump() for name, card in cards.items()}
 
 
 def assemble_prior(
@@ -118,26 +127,27 @@ def assemble_prior(
     It holds no scan, no subject's name and no path. A network that it carries has seen the own cohort alone.
     """
     parts = {name: unpack_prior(checkpoint) for name, checkpoint in groups.items()}
-    own, further = source_facts(cohort, subjects, training), further_sources or {}
+    own = source_facts(cohort, subjects, training)
+    further = {name: SourceFacts.read(facts) for name, facts in (further_sources or {}).items()}
     sources = [own, *further.values()]
-    card = {
-        "title": f"Deep weight prior from {', '.join(source['name'] for source in sources)}",
-        "architecture": {"network": "UNet3D", "channels": list(network.channels)},
-        "groups": {name: part.card for name, part in parts.items()},
-        "source_cohort": own,
-        "further_sources": further,
-        "n_networks_learnt_from": sum(source["n_networks"] - learning.heldout_networks for source in sources),
-        "n_networks_held_out": len(sources) * learning.heldout_networks,
-        "carries_source_network": source_network is not None,
-        "carries_source_posterior": source_posterior is not None,
-        "licence": "; ".join(dict.fromkeys(source["licence"] for source in sources)),
-        "versions": library_versions(),
-    }
+    card = PriorCard(
+        title=f"Deep weight prior from {', '.join(source.name for source in sources)}",
+        architecture=Architecture(network="UNet3D", channels=list(network.channels)),
+        groups={name: GroupFacts.read(part.card) for name, part in parts.items()},
+        source_cohort=own,
+        further_sources=further,
+        n_networks_learnt_from=sum(source.n_networks - learning.heldout_networks for source in sources),
+        n_networks_held_out=len(sources) * learning.heldout_networks,
+        carries_source_network=source_network is not None,
+        carries_source_posterior=source_posterior is not None,
+        licence="; ".join(dict.fromkeys(source.licence for source in sources)),
+        versions=library_versions(),
+    )
     kinds = {kind for part in parts.values() for kind in part.controls}
     return pack_prior(
         NetworkPrior(
             {name: part.groups[name] for name, part in parts.items()},
-            card,
+            card.model_dump(),
             {kind: {name: part.controls[kind][name] for name, part in parts.items()} for kind in sorted(kinds)},
             source_network.weights if source_network else {},
             source_posterior.weights if source_posterior else {},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -38,9 +38,10 @@ from dwp_kedro.training.source import (
 )
 
 Outputs = tuple[Checkpoint, pd.DataFrame, dict[str, float]]
+Sample = Literal["bootstrap", "whole"]
 
 
-def train_bootstrap_network(
+def train_network(
     volumes: Volumes,
     subjects: pd.DataFrame,
     cohort: CohortParameters,
@@ -48,45 +49,39 @@ def train_bootstrap_network(
     network: NetworkParameters,
     compute: ComputeParameters,
     index: int,
+    sample: Sample,
+    checkpoint: Checkpoint | None = None,
 ) -> Outputs:
-    """Train one network on a bootstrap sample, and score it on the subjects that sample left out."""
-    seed = training.seed + index
+    """Train one source network, or restart it: put its learning rate back up and let it converge again.
+
+    Networks on a bootstrap ``sample`` are those whose kernels are learnt; each is scored on the subjects that its
+    sample left out. Where methods that start from a source network begin are networks on the whole source set
+    (Algorithm 2). ``checkpoint`` is that of the converged network to restart, on the same sample.
+    """
+    seed, names = _seed(training, sample, index), _names(subjects)
     unet = _new_unet(subjects, cohort, network, seed)
-    return _train(unet, volumes, subjects, cohort, training, compute, seed, f"network {index}", bootstrap=True)
-
-
-def restart_network(
-    checkpoint: Checkpoint,
-    volumes: Volumes,
-    subjects: pd.DataFrame,
-    cohort: CohortParameters,
-    training: SourceTrainingParameters,
-    network: NetworkParameters,
-    compute: ComputeParameters,
-    index: int,
-) -> Outputs:
-    """Put a converged network's learning rate back up and let it converge again, on the same sample."""
-    unet = _new_unet(subjects, cohort, network, seed=0)
-    load_weights(unet, checkpoint.weights, f"source_training.network_{index}.checkpoint")
-    assert training.restart is not None
-    restart = training.model_copy(update={"schedule": training.restart})
-    task = f"network {index} restarted"
-    return _train(unet, volumes, subjects, cohort, restart, compute, training.seed + index, task, bootstrap=True)
-
-
-def train_whole_network(
-    volumes: Volumes,
-    subjects: pd.DataFrame,
-    cohort: CohortParameters,
-    training: SourceTrainingParameters,
-    network: NetworkParameters,
-    compute: ComputeParameters,
-    index: int,
-) -> Outputs:
-    """Train a network on the whole source set (Algorithm 2): where methods that start from one begin."""
-    seed = whole_seed(training.seed, index)
-    unet = _new_unet(subjects, cohort, network, seed)
-    return _train(unet, volumes, subjects, cohort, training, compute, seed, f"whole {index}", bootstrap=False)
+    kind = "network" if sample == "bootstrap" else "whole"
+    task = f"source {kind} {index}"
+    if checkpoint is not None:
+        assert training.restart is not None
+        load_weights(unet, checkpoint.weights, f"source_training.{kind}_{index}.checkpoint")
+        training = training.model_copy(update={"schedule": training.restart})
+        task += " restarted"
+    rows = bootstrap_sample(len(names), seed) if sample == "bootstrap" else list(range(len(names)))
+    history = train_source(
+        unet,
+        training_data(volumes, names, unet.in_channels, training),
+        task=task,
+        schedule=schedule_settings(training.schedule),
+        rows=rows,
+        **_loop_arguments(training, compute, seed),
+    )
+    metrics = _training_metrics(history, len(set(rows)))
+    left_out = [names[i] for i in sorted(set(range(len(names))) - set(rows))]
+    if left_out:
+        metrics["left_out_dsc"] = _score(unet, volumes, left_out, cohort, training, compute, f"scoring {task}")
+    metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
+    return Checkpoint(unet.cpu().state_dict(), metadata), history_table(history), metrics
 
 
 def take_snapshots(
@@ -104,21 +99,15 @@ def take_snapshots(
     ``mean_weights_dsc`` among the metrics is that of the network at the Gaussian's mean, on the source set.
     """
     assert training.snapshots is not None
-    seed = whole_seed(training.seed, index)
-    unet = _new_unet(subjects, cohort, network, seed=0)
+    seed, names = _seed(training, "whole", index), _names(subjects)
+    unet = _new_unet(subjects, cohort, network, seed)
     load_weights(unet, checkpoint.weights, f"source_training.whole_{index}.checkpoint")
-    names: list[str] = sorted(subjects["subject"])
     weights, history = collect_source_posterior(
         unet,
         training_data(volumes, names, unet.in_channels, training),
         task=f"source posterior {index}",
         snapshots=SnapshotSettings(**training.snapshots.model_dump()),
-        batch_size=training.batch_size,
-        dice_weight=training.dice_weight,
-        l2=training.l2,
-        seed=seed,
-        compute=compute_settings(compute),
-        transform=training_transform(training),
+        **_loop_arguments(training, compute, seed),
     )
     mean = {k.removeprefix("mean/"): tensor for k, tensor in weights.items() if k.startswith("mean/")}
     load_weights(unet, mean, f"the mean of whole_{index}'s weights")
@@ -133,6 +122,25 @@ def take_snapshots(
 def summarise_networks(**metrics: dict[str, float]) -> pd.DataFrame:
     """List every source network with its scores and its cost; the arguments are named by network."""
     return pd.DataFrame([{"network": name, **values} for name, values in metrics.items()])
+
+
+def _names(subjects: pd.DataFrame) -> list[str]:
+    return sorted(subjects["subject"])
+
+
+def _seed(training: SourceTrainingParameters, sample: Sample, index: int) -> int:
+    return training.seed + index if sample == "bootstrap" else whole_seed(training.seed, index)
+
+
+def _loop_arguments(training: SourceTrainingParameters, compute: ComputeParameters, seed: int) -> dict[str, Any]:
+    return {
+        "batch_size": training.batch_size,
+        "dice_weight": training.dice_weight,
+        "l2": training.l2,
+        "seed": seed,
+        "compute": compute_settings(compute),
+        "transform": training_transform(training),
+    }
 
 
 def _new_unet(subjects: pd.DataFrame, cohort: CohortParameters, network: NetworkParameters, seed: int) -> UNet3D:
@@ -160,43 +168,6 @@ def _score(
         compute=compute_settings(compute),
         infer=make_inferer("auto", size, [unet]),
     )
-
-
-def _train(
-    unet: UNet3D,
-    volumes: Volumes,
-    subjects: pd.DataFrame,
-    cohort: CohortParameters,
-    training: SourceTrainingParameters,
-    compute: ComputeParameters,
-    seed: int,
-    name: str,
-    *,
-    bootstrap: bool,
-) -> Outputs:
-    names: list[str] = sorted(subjects["subject"])
-    rows = bootstrap_sample(len(names), seed) if bootstrap else list(range(len(names)))
-    history = train_source(
-        unet,
-        training_data(volumes, names, unet.in_channels, training),
-        task=f"source {name}",
-        schedule=schedule_settings(training.schedule),
-        batch_size=training.batch_size,
-        dice_weight=training.dice_weight,
-        l2=training.l2,
-        seed=seed,
-        compute=compute_settings(compute),
-        rows=rows,
-        transform=training_transform(training),
-    )
-    metrics = _training_metrics(history, len(set(rows)))
-    left_out = [names[i] for i in sorted(set(range(len(names))) - set(rows))]
-    if left_out:
-        metrics["left_out_dsc"] = _score(
-            unet, volumes, left_out, cohort, training, compute, f"scoring source {name}"
-        )
-    metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
-    return Checkpoint(unet.cpu().state_dict(), metadata), history_table(history), metrics
 
 
 def _training_metrics(history: History, n_subjects: int) -> dict[str, float]:

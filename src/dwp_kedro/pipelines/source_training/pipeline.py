@@ -6,11 +6,9 @@ from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from dwp_kedro.pipelines.plan import Plan, bind
 from dwp_kedro.pipelines.source_training.nodes import (
-    restart_network,
     summarise_networks,
     take_snapshots,
-    train_bootstrap_network,
-    train_whole_network,
+    train_network,
 )
 
 _INPUTS = {
@@ -49,17 +47,16 @@ def create_pipeline(plan: Plan) -> Pipeline:
     """
     networks = []
     for index in range(plan.source_training.n_networks):
-        train = node(bind(train_bootstrap_network, index=index), _INPUTS, _OUTPUTS, name="train")
+        bootstrap = bind(train_network, index=index, sample="bootstrap")
+        train = node(bootstrap, _INPUTS, _OUTPUTS, name="train")
         networks.append(_instance(train, f"network_{index}"))
         if plan.source_training.restart:
-            restart = node(
-                bind(restart_network, index=index), {**_INPUTS, "checkpoint": "start"}, _OUTPUTS, name="train"
-            )
+            restart = node(bootstrap, {**_INPUTS, "checkpoint": "start"}, _OUTPUTS, name="train")
             start = {"start": f"source_training.network_{index}.checkpoint"}
             networks.append(_instance(restart, f"network_{index}_restarted", start))
     described = []
     for index, name in enumerate(whole_names(plan)):
-        train = node(bind(train_whole_network, index=index), _INPUTS, _OUTPUTS, name="train")
+        train = node(bind(train_network, index=index, sample="whole"), _INPUTS, _OUTPUTS, name="train")
         networks.append(_instance(train, name))
         if plan.source_training.snapshots:
             posterior = f"source_training.{name}.source_posterior"

@@ -1,11 +1,9 @@
-"""The hook that refuses a colleague's prior which does not fit, before anything runs."""
+"""The hook that refuses a prior which cannot be read, or does not fit, before anything runs."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
 from dwp_kedro.bayes.groups import kernel_groups
@@ -21,52 +19,69 @@ from dwp_kedro.parameters import (
     TargetTrainingParameters,
 )
 from dwp_kedro.pipelines.architectures import new_architecture
+from dwp_kedro.pipelines.prior_card import PriorCard
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, start_component
 
-_PRIOR = "received_prior"
+_RECEIVED = "received_prior"
+_PRIORS = (_RECEIVED, "prior_learning.prior")
 _METHOD = "params:methods."
 
 
 class PriorFitHook:
-    """Starts every method of the run that takes something from a received prior, without training it."""
+    """Reads the prior of the run, and starts every method that takes something from a received one, untrained."""
 
     @hook_impl(tryfirst=True)  # before a run is opened in MLflow, and after the check that the file exists
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Check the prior against the methods whose cells are in the run.
+        """Check the prior, and a received one against the methods whose cells are in the run.
 
         Raises:
-            CheckpointError: if it does not fit; the message names the file, methods, groups and tensors.
+            CheckpointError: if it is no prior, or does not fit; the message names the file, methods, groups and
+                tensors.
         """
-        names = {
-            name
-            for node in pipeline.nodes
-            if _PRIOR in node.inputs
-            for name in node.inputs
-            if name.startswith(_METHOD)
-        }
-        if not names or not catalog.exists(_PRIOR):
-            return
-        prior = unpack_prior(catalog.load(_PRIOR))
-        problems = find_misfits(
-            prior,
-            {name.removeprefix(_METHOD): catalog.load(name) for name in sorted(names)},
-            catalog.load("params:data_processing.target"),
-            catalog.load("params:target_training"),
-            catalog.load("params:network"),
-        )
-        if problems:
-            path = getattr(catalog.get(_PRIOR), "_filepath", _PRIOR)
-            raise CheckpointError(
-                "\n".join(
-                    [
-                        f"the prior {path} does not fit this run:",
-                        *(f"  {line}" for problem in problems for line in problem.splitlines()),
-                        _described(prior.card),
-                        "Ask its owner for another file, set network and cohort accordingly, or leave these "
-                        "methods out of grid.methods.",
-                    ]
-                )
+        for name in _PRIORS:
+            if name not in pipeline.inputs() or not catalog.exists(name):
+                continue
+            path = getattr(catalog.get(name), "_filepath", name)
+            try:
+                prior = unpack_prior(catalog.load(name))
+                card = PriorCard.read(prior.card)
+            except (CheckpointError, DatasetError) as error:
+                raise CheckpointError(f"the prior {path} cannot be used: {error}") from error
+            if name == _RECEIVED:
+                _require_fit(prior, card, path, pipeline, catalog)
+
+
+def _require_fit(
+    prior: NetworkPrior, card: PriorCard, path: object, pipeline: Pipeline, catalog: CatalogProtocol
+) -> None:
+    names = {
+        name
+        for node in pipeline.nodes
+        if _RECEIVED in node.inputs
+        for name in node.inputs
+        if name.startswith(_METHOD)
+    }
+    if not names:
+        return
+    problems = find_misfits(
+        prior,
+        {name.removeprefix(_METHOD): catalog.load(name) for name in sorted(names)},
+        catalog.load("params:data_processing.target"),
+        catalog.load("params:target_training"),
+        catalog.load("params:network"),
+    )
+    if problems:
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"the prior {path} does not fit this run:",
+                    *(f"  {line}" for problem in problems for line in problem.splitlines()),
+                    _described(card),
+                    "Ask its owner for another file, set network and cohort accordingly, or leave these methods "
+                    "out of grid.methods.",
+                ]
             )
+        )
 
 
 def find_misfits(
@@ -116,11 +131,11 @@ def _count_channels(cohort: CohortParameters) -> int:
     return len(reader.channels)
 
 
-def _described(card: dict[str, Any]) -> str:
-    source = card["source_cohort"]
+def _described(card: PriorCard) -> str:
+    source = card.source_cohort
     return (
-        f"It was made by networks of widths {card['architecture']['channels']} from {source['channels']} "
-        f"channel(s), for the classes {', '.join(source['classes'])}; of the network, it carries "
-        f"{'weights' if card['carries_source_network'] else 'nothing'}"
-        f"{' and snapshots' if card['carries_source_posterior'] else ''}."
+        f"It was made by networks of widths {card.architecture.channels} from {source.channels} channel(s), for "
+        f"the classes {', '.join(source.classes)}; of the network, it carries "
+        f"{'weights' if card.carries_source_network else 'nothing'}"
+        f"{' and snapshots' if card.carries_source_posterior else ''}."
     )

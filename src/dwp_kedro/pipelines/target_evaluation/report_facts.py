@@ -5,54 +5,54 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 import psutil
 import torch
 
 from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
+from dwp_kedro.pipelines.prior_card import PriorCard, SourceFacts
 from dwp_kedro.training.hardware import processor_name
 
 
-def source_blocks(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def source_blocks(sources: Sequence[SourceFacts]) -> dict[str, dict[str, str]]:
     """Describe every source cohort of a prior, as its card does, in a block of its own."""
     if not sources:
         return {"Source": {"cohort": "nothing", "description": "no method takes anything from a source"}}
     headings = ["Source"] if len(sources) == 1 else [f"Source {place}" for place in range(1, len(sources) + 1)]
     return {
         heading: {
-            "cohort": str(source["name"]),
-            "description": str(source["description"]),
-            "licence": str(source["licence"]),
-            "subjects": str(source["n_subjects"]),
-            "networks": f"{source['n_networks']}{' and their restarts' if source['restarted'] else ''}",
-            "channels": str(source["channels"]),
-            "classes": ", ".join(map(str, source["classes"])),
+            "cohort": source.name,
+            "description": source.description,
+            "licence": source.licence,
+            "subjects": str(source.n_subjects),
+            "networks": f"{source.n_networks}{' and their restarts' if source.restarted else ''}",
+            "channels": str(source.channels),
+            "classes": ", ".join(source.classes),
         }
         for heading, source in zip(headings, sources, strict=True)
     }
 
 
-def prior_facts(card: Mapping[str, Any], this_run: Mapping[str, str]) -> dict[str, str]:
+def prior_facts(card: PriorCard, this_run: Mapping[str, str]) -> dict[str, str]:
     """Say where the prior comes from, and what came with it."""
     carried = {
-        "one source network": card["carries_source_network"],
-        "snapshots of its weights": card["carries_source_posterior"],
+        "one source network": card.carries_source_network,
+        "snapshots of its weights": card.carries_source_posterior,
     }
     if "prior file" in this_run:
         origin = {"received as": this_run["prior file"], "sha256": this_run["prior sha256"]}
-        made = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+        made = ", ".join(f"{name} {version}" for name, version in card.versions.items())
         origin["made with"] = made
     else:
         origin = {"origin": "learnt here"}
-        if card["further_sources"]:
-            origin["kernels received of"] = ", ".join(card["further_sources"])
+        if card.further_sources:
+            origin["kernels received of"] = ", ".join(card.further_sources)
     return {
         **origin,
-        "licence": str(card["licence"]),
-        "networks learnt from": str(card["n_networks_learnt_from"]),
-        "networks held out": str(card["n_networks_held_out"]),
+        "licence": card.licence,
+        "networks learnt from": str(card.n_networks_learnt_from),
+        "networks held out": str(card.n_networks_held_out),
         "carries": " and ".join(name for name, is_carried in carried.items() if is_carried) or "no source network",
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,7 +16,7 @@ from dwp_kedro.evaluation.report import build_report
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
 from dwp_kedro.pipelines.core import library_versions
-from dwp_kedro.pipelines.prior_card import GROUP_FIGURES, all_sources
+from dwp_kedro.pipelines.prior_card import GROUP_FIGURES, PriorCard
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.target_evaluation.report_facts import (
     computing_facts,
@@ -58,15 +57,16 @@ def write_report(
     networks, by group.
     """
     used = None if prior is None else unpack_prior(prior)
-    sources = [] if used is None else all_sources(used.card)
-    names = ", ".join(source["name"] for source in sources)
+    card = None if used is None else PriorCard.read(used.card)
+    sources = [] if card is None else card.sources
+    names = ", ".join(source.name for source in sources)
     return build_report(
         title=f"Deep weight prior transfer: {names or 'nothing'} → {cohort.name}",
         scores=scores,
         reference=grid.reference_method,
         facts={
             **source_blocks(sources),
-            **({} if used is None else {"Prior": prior_facts(used.card, this_run)}),
+            **({} if card is None else {"Prior": prior_facts(card, this_run)}),
             "Target": target_facts(cohort, manifest),
             "Experiment": experiment_facts(environment, grid, training),
         },
@@ -81,11 +81,11 @@ def write_report(
             f"volumes (draw {cell.split}, seed {cell.seed}); yellow: the truth": segmentation_figure,
             "Can the network's own certainty be trusted?": trust_figure,
             "Training curves; bold: mean over draws, thin: single cells": curves_figure,
-            **({} if used is None else _kernel_figures(used, kernels, names)),
+            **({} if used is None or card is None else _kernel_figures(used, card, kernels)),
         },
         timings=timings,
         uncertainty=uncertainty_summary,
-        prior=None if used is None else _group_figures(used.card),
+        prior=None if card is None else _group_figures(card),
         circumstances={
             "Run": run_facts(this_run),
             "Hardware": computing_facts(timings),
@@ -95,19 +95,21 @@ def write_report(
     )
 
 
-def _kernel_figures(prior: NetworkPrior, kernels: Mapping[str, KernelTensor], sources: str) -> dict[str, Figure]:
+def _kernel_figures(
+    prior: NetworkPrior, card: PriorCard, kernels: Mapping[str, KernelTensor]
+) -> dict[str, Figure]:
     """Draw samples of every group's prior (the paper's Fig. 5), beside kernels of own source networks if known."""
-    own = prior.card["source_cohort"]["name"]
+    sources = ", ".join(source.name for source in card.sources)
     figures = {}
     for name, group in prior.groups.items():
         generator = make_generator(0, f"kernels of {name} in the report")
-        label = prior.card["groups"][name]["label"]
+        label = card.groups[name].label
         panels, caption = {}, f"Kernels of {name} ({label}): "
         if name in kernels:
             source = kernels[name].kernels
             chosen = source[torch.randperm(len(source), generator=generator)[:_SHOWN]]
             panels["kernels of source networks"] = chosen.numpy()
-            caption += f"left, of networks trained on {own}; right, "
+            caption += f"left, of networks trained on {card.source_cohort.name}; right, "
         panels["samples of the prior"] = group.sample(_SHOWN, generator).view(-1, 3, 3, 3).numpy()
         figures[f"{caption}drawn from the prior, which was learnt from {sources}"] = kernel_panels(
             panels, f"{name}: {label}"
@@ -115,11 +117,11 @@ def _kernel_figures(prior: NetworkPrior, kernels: Mapping[str, KernelTensor], so
     return figures
 
 
-def _group_figures(card: Mapping[str, Any]) -> pd.DataFrame:
+def _group_figures(card: PriorCard) -> pd.DataFrame:
     headings = {**GROUP_FIGURES, "train_seconds": "training of the VAE, s"}
     rows = {
-        name: {"place": group["label"], **{text: group["figures"].get(key) for key, text in headings.items()}}
-        for name, group in card["groups"].items()
+        name: {"place": group.label, **{text: getattr(group.figures, key) for key, text in headings.items()}}
+        for name, group in card.groups.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index="group")
 
