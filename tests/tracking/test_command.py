@@ -34,7 +34,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("program", ["/venv/bin/kedro", "/venv/lib/kedro/__main__.py"])
+@pytest.mark.parametrize("program", ["/venv/bin/kedro", "python -m kedro"])
 def test_a_typed_command_comes_back_as_it_was(program: str, monkeypatch: pytest.MonkeyPatch):
     arguments = [
         "run",

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_PROGRAMS = {"kedro", "python -m kedro"}
+"""What Kedro's command line calls itself; the second is set by Kedro."""
+
 _RESUME = "--only-missing-outputs"
 _VARIABLES = ("KEDRO_ENV", "DWP_DATA_ROOT")
 """Environment variables that the configuration reads."""
@@ -68,7 +71,7 @@ def environment_option(environment: str | None) -> str:
 
 
 def _is_typed() -> bool:
-    return Path(sys.argv[0]).stem in {"kedro", "__main__"} and sys.argv[1:2] == ["run"]
+    return Path(sys.argv[0]).stem in _PROGRAMS and sys.argv[1:2] == ["run"]
 
 
 def _typed(program: str, arguments: Sequence[str]) -> str:
