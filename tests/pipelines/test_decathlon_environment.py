@@ -81,7 +81,9 @@ def ct_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     conf = project / "conf" / "decathlon_ct"
     small = {"spacing": [8.0, 7.0, 6.0], "patch": list(PATCH), "n_test": 2}
     change(conf / "globals.yml", {"targets": {"Task03_Liver": small, "Task09_Spleen": small}})
-    change(conf / "parameters.yml", {"network": {"channels": [2, 2, 2, 4]}, "compute": {"device": "cpu"}})
+    base = yaml.safe_load((project / "conf" / "base" / "parameters.yml").read_text())
+    compute = {**base["compute"], "device": "cpu"}
+    change(conf / "parameters.yml", {"network": {"channels": [2, 2, 2, 4]}, "compute": compute})
     file = conf / "parameters_data_processing.yml"
     file.write_text(file.read_text().replace("[0.8, 0.8, 5.0]", "[8.0, 7.0, 6.0]"))
     short = {"kind": "cosine", "max_steps": 3}
