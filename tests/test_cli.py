@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from omegaconf.errors import InterpolationKeyError
+from yaml import YAMLError
 
 from dwp_kedro.cli import cli
 from dwp_kedro.cohorts.checks import CohortError
@@ -37,6 +39,11 @@ def wrapped() -> DatasetError:
         (CohortError("the cohort has a problem"), "the cohort has a problem"),
         (wrapped(), "the cohort has a problem"),
         (DatasetError("the file is there already"), "the file is there already"),
+        (
+            InterpolationKeyError("Interpolation key 'environment' not found"),
+            "Interpolation key 'environment' not found",
+        ),
+        (YAMLError("globals.yml, unable to read line 3"), "globals.yml, unable to read line 3"),
     ],
 )
 def test_what_the_user_can_mend_is_told_without_a_traceback(
@@ -50,6 +57,13 @@ def test_what_the_user_can_mend_is_told_without_a_traceback(
 def test_an_error_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     error = ValueError("a bug")
     assert fail_with(error, monkeypatch).exception is error
+
+
+def test_a_value_of_params_that_is_no_yaml_is_told():
+    result = CliRunner().invoke(cli, ["run", "--params", "grid.n_train=[3"])
+    assert result.exit_code == 2
+    assert "--params: a value is no YAML" in result.output
+    assert "[3" in result.output
 
 
 def test_the_command_is_kedros_own():

@@ -76,10 +76,10 @@ def test_a_checkpoint_says_what_its_networks_saw_at_once():
 @pytest.mark.parametrize(("cohort", "training"), [("source", "source_training"), ("target", "target_training")])
 def test_volumes_of_any_size_need_patches(cohort: str, training: str):
     # What stands in the base environment, without what globals.yml fills in.
-    parameters: dict[str, Any] = {"environment": "e", "command": "c", "prior": "learnt"}
+    parameters: dict[str, Any] = {}
     for file in BASE.glob("parameters*.yml"):
         parameters |= yaml.safe_load(file.read_text())
-    parameters |= {"environment": "e", "command": "c", "prior": "learnt"}
+    parameters |= {"environment": "e", "command": "c", "prior": "learnt", "volume_suffix": ".nii"}
     parameters["export_prior"] = {}
     assert find_problems(parameters) == []
     preprocessing = parameters["data_processing"][cohort]["preprocessing"]
@@ -88,4 +88,13 @@ def test_volumes_of_any_size_need_patches(cohort: str, training: str):
     assert problem.name == f"{training}.patches"
     assert "set a grid" in problem.text
     parameters[training]["patches"] = {"size": [24, 24, 24]}
+    assert find_problems(parameters) == []
+
+    # With a grid, patches are parts of it.
+    parameters[training]["patches"] = {"size": [24, 24, 32]}
+    preprocessing["grid"] = [24, 24, 24]
+    [problem] = find_problems(parameters)
+    assert problem.name == f"{training}.patches.size"
+    assert "[24, 24, 32] is larger than the preprocessing's grid, [24, 24, 24]" in problem.text
+    preprocessing["grid"] = [24, 24, 32]
     assert find_problems(parameters) == []

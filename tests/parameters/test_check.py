@@ -54,6 +54,18 @@ READER = {"layout": "brats", "folder": "x", "channels": ["t2"]}
         ("source_training.schedule.max_steps", None, "", ["the cosine schedule needs its length"]),
         ("network", 3, "", ["given 3", "a block of names and values"]),
         (f"{TARGET}.name", None, "", ["given null", "text"]),
+        (f"{TARGET}.exclude", ["a", 4], f"{TARGET}.exclude[1]", ["given 4", "text, in quotes"]),
+        ("grid.n_test", True, "", ["given true", "yes, no, on, off", "Subjects in the test set"]),
+        ("grid.n_train", [3, False], "grid.n_train[1]", ["given false"]),
+        ("target_training.temperature", float("nan"), "", ["a finite number", "no prior"]),
+        ("target_training.schedule.learning_rate", 30, "", ["less than or equal to 1"]),
+        # A voxel of 1 mm, written in metres and in micrometres.
+        (f"{TARGET}.preprocessing.spacing", [1, 1, 1e-3], f"{TARGET}.preprocessing.spacing[2]", ["0.005", "mm"]),
+        (f"{TARGET}.spacing", [1000, 1, 1], f"{TARGET}.spacing[0]", ["less than or equal to 50", "mm"]),
+        (f"{TARGET}.labels", {"core": [1], "rim": []}, f"{TARGET}.labels", ["without label values"]),
+        (f"{TARGET}.labels", [], f"{TARGET}.labels", ["without label values"]),
+        (f"{TARGET}.labels", 0, f"{TARGET}.labels", ["0 is the background"]),
+        ("volume_suffix", "nii", "", ["'.nii.gz' or '.nii'", "Did you mean .nii?"]),
         (f"{TARGET}.reader.layout", "brat", "", ['given "brat"', "Did you mean brats?"]),
         (f"{TARGET}.reader", {**READER, "chanels": []}, f"{TARGET}.reader.chanels", ["did you mean channels?"]),
         (f"{TARGET}.reader", {"layout": "brats", "folder": "x"}, f"{TARGET}.reader.channels", ["is missing"]),
@@ -71,6 +83,13 @@ def test_one_problem_per_wrong_value(base: dict[str, Any], path: str, value: Any
     problems = told(changed(base, path, value))
     assert list(problems) == [name or path]
     assert all(word in problems[name or path] for word in words), problems
+
+
+def test_truth_values_stay_where_they_belong(base: dict[str, Any]):
+    for path in ("prior_learning.carry_source_network", "target_training.train_encoder", "new_scans.pictures"):
+        assert told(changed(base, path, True)) == {}
+    method = {"start": "prior", "prior": "deep_weight_prior", "target_training": {"train_encoder": False}}
+    assert told(changed(base, "methods.dwp", method)) == {}
 
 
 def test_only_the_chosen_layout_is_thought_of(base: dict[str, Any]):

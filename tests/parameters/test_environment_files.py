@@ -84,6 +84,25 @@ def test_names_that_no_file_refers_to_or_that_belong_elsewhere(tmp_path: Path):
     assert len(told) == 3
 
 
+def test_values_of_globals_yml_are_not_taken_from_elsewhere(tmp_path: Path):
+    """Else a run would write into the folders of another environment, or on another target than its user means."""
+    study = {"parameters.yml": "environment: study\n"}
+    told = {(p.file, p.name, p.text) for p in files_of(tmp_path, study, environment="x").find_misplaced()}
+    text = "has no effect here; write it into globals.yml"
+    assert told == {("conf/study/parameters.yml", "environment", text), ("--params", "environment", text)}
+    # base's own parameters_a.yml, which refers to globals.yml, is right; so is what --params may say.
+    (tmp_path / "conf" / "study" / "parameters.yml").unlink()
+    assert files_of(tmp_path, {}, data_root="/x", output="y").find_misplaced() == []
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    cohorts = "data_processing: { a: { reader: { folder: ms } }, b: { reader: { folder: ~/other } } }\n"
+    parameters = files_of(tmp_path, {"parameters.yml": cohorts}, data_root="~/scans").parameters()
+    folders = [cohort["reader"]["folder"] for cohort in parameters["data_processing"].values()]
+    assert folders == ["/home/me/scans/ms", "/home/me/other"]
+
+
 def test_what_the_command_may_say_is_no_unknown_parameter(tmp_path: Path):
     files = files_of(tmp_path, {}, output="z", data_root="/x", outptu="z")
     unknown = {p.name for p in find_problems(files.parameters(), files.no_parameters()) if "no such" in p.text}
@@ -95,7 +114,10 @@ def test_what_the_command_may_say_is_no_unknown_parameter(tmp_path: Path):
     [
         ({"params.yml": "a: 1\n"}, "conf/study/params.yml is not read"),
         ({"globals.yaml": "a: 1\n"}, "conf/study/globals.yaml is not read"),
-        ({"parameters.yml": "a: [1\n"}, "cannot be read: Invalid YAML.*conf/study/parameters.yml"),
+        ({"parameters.yml": "a: [1\n"}, "conf/study/parameters.yml cannot be read as YAML.*line 2"),
+        ({"parameters.yml": "a: 1\nb: 2\na: 3\n"}, "conf/study/parameters.yml cannot be read.*duplicate key a"),
+        ({"parameters.yml": "- a\n"}, "conf/study/parameters.yml should hold names with values"),
+        ({"globals.yml": "data_root:\n"}, "data_root is None; it should be the folder"),
         ({"parameters.yml": "a: ${data_root}\n"}, "cannot be read: .*data_root"),
         ({"parameters.yml": "a: {b: 1}\n", "parameters_x.yml": "a: {b: 2}\n"}, "cannot be read: Duplicate keys"),
     ],
@@ -103,6 +125,13 @@ def test_what_the_command_may_say_is_no_unknown_parameter(tmp_path: Path):
 def test_files_that_cannot_be_read_as_meant(tmp_path: Path, study: dict[str, str], message: str):
     with pytest.raises(ParameterError, match=re.compile(message, re.DOTALL)):
         files_of(tmp_path, study).parameters()
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path):
+    files_of(tmp_path, {})
+    (tmp_path / "conf" / "study" / "parameters_x.yml").write_bytes("a: Läsion\n".encode("latin-1"))
+    with pytest.raises(ParameterError, match=r"conf/study/parameters_x.yml cannot be read as YAML in UTF-8"):
+        files_of(tmp_path, {})
 
 
 def test_an_environment_that_is_not_there(tmp_path: Path):

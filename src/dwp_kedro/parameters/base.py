@@ -6,7 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Spacing = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+VoxelSide = Annotated[float, Field(ge=0.005, le=50)]
+"""In mm; a number in metres or micrometres is outside of it."""
+Spacing = tuple[VoxelSide, VoxelSide, VoxelSide]
 GridSide = Annotated[int, Field(ge=16, multiple_of=8)]
 Grid = tuple[GridSide, GridSide, GridSide]
 
@@ -18,4 +20,4 @@ class Parameters(BaseModel):
     the field that it is about and a colon, so that the check of a whole environment can name it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -21,7 +21,7 @@ _TYPES = {
     "int_": "be a whole number",
     "float_": "be a number",
     "bool_": "be true or false",
-    "string_type": "be text",
+    "string_type": "be text, in quotes where it looks like a number",
     "path_": "be a path",
     "list_type": "be a list",
     "tuple_type": "be a list",
@@ -70,11 +70,13 @@ def find_problems(parameters: Mapping[str, Any], ignored: Sequence[str] = ()) ->
             begin with ``_``, which hold YAML anchors.
     """
     known = {name: value for name, value in parameters.items() if name not in ignored and name[:1] != "_"}
+    problems = []
     try:
         EnvironmentParameters.model_validate(known)
     except ValidationError as error:
-        return _one_per_value(known, error)
-    return []
+        problems = _one_per_value(known, error)
+    told = {problem.path for problem in problems}
+    return problems + [problem for problem in _find_truth_values(known) if problem.path not in told]
 
 
 def dotted(path: Path) -> str:
@@ -104,6 +106,27 @@ def has(value: Any, part: str | int) -> bool:
     if isinstance(value, Mapping):
         return part in value
     return isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
+
+
+def _find_truth_values(parameters: Mapping[str, Any]) -> Iterator[ParameterProblem]:
+    """Yield true and false where none belong, which pydantic takes for the numbers 1 and 0."""
+    for path, value in _leaves(parameters):
+        field = _field(parameters, path) if isinstance(value, bool) else None
+        if field is not None and bool not in _branches(field.annotation):
+            text = f"given {_shown(value)}; it should not be true or false (nor yes, no, on, off)."
+            yield ParameterProblem(path, f"{text} {field.description}")
+
+
+def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield all values that are neither tables nor lists, with the keys and indices that lead to them."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*path, index))
+    else:
+        yield path, value
 
 
 def _one_per_value(parameters: Mapping[str, Any], error: ValidationError) -> list[ParameterProblem]:

@@ -80,17 +80,19 @@ class PreprocessingParameters(Parameters):
 
     window: tuple[float, float] | None = Field(
         default=None,
-        description="Intensities are clipped to it, low and high, in the scan's own units (CT: Hounsfield units); "
+        description="Intensities are clipped to it, [low, high] in the scan's own units (CT: Hounsfield units); "
         "null: not clipped.",
     )
-    spacing: Spacing | None = Field(default=None, description="Resample to this voxel size, mm; null: leave.")
+    spacing: Spacing | None = Field(
+        default=None, description="Resample to this voxel size, [x, y, z] in mm; null: leave."
+    )
     crop_foreground: bool = Field(default=False, description="Cut away the margin without foreground.")
     foreground_threshold: float | None = Field(
         default=0.0,
         description="Voxels above it, in the scan's own intensity units, are foreground; null: all voxels.",
     )
     grid: Grid | None = Field(
-        description="Size of the network's input, voxels; sides are multiples of 8, at least 16. null: every "
+        description="Size of the network's input, [x, y, z] in voxels; multiples of 8, at least 16. null: every "
         "volume keeps its own size, and trainings take patches of it."
     )
     fit: Literal["pad_crop", "resample"] = Field(
@@ -126,7 +128,9 @@ class CohortParameters(Parameters):
     name: Annotated[str, Field(min_length=1)] = Field(description="In figures, messages and on a prior's card.")
     description: str = Field(description="In words, as it may stand on a prior's card; no subject, no path.")
     licence: str = Field(default="unknown", description="Of the scans, as it stands on a prior's card.")
-    reader: Reader = Field(description="Where the files lie, in one of the layouts.")
+    reader: Reader = Field(
+        description="Where the files lie; layouts are brats, decathlon, subject_folders, csv and phantom."
+    )
     spacing: Literal["header", "unknown"] | Spacing = Field(
         default="header",
         description="Where the voxel size comes from: the header, nowhere (distances and volumes are then in "
@@ -143,11 +147,15 @@ class CohortParameters(Parameters):
 
     @model_validator(mode="after")
     def _classes_are_disjoint(self) -> CohortParameters:
-        values = (
-            [value for members in self.labels.values() for value in members]
-            if isinstance(self.labels, dict)
-            else []
-        )
+        if self.labels == "above_zero":
+            return self
+        classes = self.labels if isinstance(self.labels, dict) else {"": self.labels}
+        members = [{values} if isinstance(values, int) else set(values) for values in classes.values()]
+        if not members or not all(members):
+            raise ValueError("labels: a class without label values; name its values, or write above_zero")
+        values = [value for some in members for value in some]
+        if 0 in values:
+            raise ValueError("labels: 0 is the background; leave it out")
         repeated = sorted({value for value in values if values.count(value) > 1})
         if repeated:
             raise ValueError(f"labels: the values {repeated} belong to several classes; give each to one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from dwp_kedro.parameters.base import Parameters
@@ -37,6 +39,10 @@ class EnvironmentParameters(Parameters):
         default="learnt",
         description="learnt, or the path of a colleague's prior file; set in globals.yml or by --params prior=...",
     )
+    volume_suffix: Literal[".nii.gz", ".nii"] = Field(
+        default=".nii.gz",
+        description="Of preprocessed volumes; .nii ones need not fit into memory. Set in globals.yml.",
+    )
     compute: ComputeParameters = Field(description="Device, precision, saved states.")
     network: NetworkParameters = Field(description="The U-Net's widths.")
     data_processing: DataProcessingParameters = Field(description="The cohorts, source and target.")
@@ -66,15 +72,22 @@ class EnvironmentParameters(Parameters):
         return self
 
     @model_validator(mode="after")
-    def _volumes_of_any_size_need_patches(self) -> EnvironmentParameters:
-        cohorts = {
-            "source_training": None if self.prior != "learnt" else self.data_processing.source,
-            "target_training": self.data_processing.target,
-        }
-        for block, cohort in cohorts.items():
-            if cohort is not None and cohort.preprocessing.grid is None and getattr(self, block).patches is None:
+    def _patches_fit_the_volumes(self) -> EnvironmentParameters:
+        for block, training, cohort in (
+            ("source_training", self.source_training, self.data_processing.source),
+            ("target_training", self.target_training, self.data_processing.target),
+        ):
+            if cohort is None or (block == "source_training" and self.prior != "learnt"):
+                continue
+            grid, patches = cohort.preprocessing.grid, training.patches
+            if grid is None and patches is None:
                 raise ValueError(
                     f"{block}.patches: is null, and so is the preprocessing's grid: volumes of different sizes "
                     "cannot be batched whole. Give patches a size, or set a grid"
+                )
+            if grid and patches and any(side > most for side, most in zip(patches.size, grid, strict=True)):
+                raise ValueError(
+                    f"{block}.patches.size: {list(patches.size)} is larger than the preprocessing's grid, "
+                    f"{list(grid)}. Give a smaller size, or grid: null, with which volumes keep their own size"
                 )
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.config import AbstractConfigLoader, MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -32,7 +32,7 @@ class EnvironmentFiles:
             project: the project's folder, in which relative paths begin.
 
         Raises:
-            ParameterError: there is no such environment, or a file of it is not read.
+            ParameterError: there is no such environment, or a file of it is not read, or is no YAML.
         """
         self._loader = loader
         self._settings = settings
@@ -46,14 +46,15 @@ class EnvironmentFiles:
                 f"There is no environment {self._shown(self._folders[0])}: {did_you_mean(environments[0], known)}"
             )
         found = [path for folder in self._folders for path in _yaml_files(folder)]
-        self._files = [path for path in found if path.name == "globals.yml" or path.name.startswith("parameters")]
-        self._referring = [*self._files, *(path for path in found if path.name.startswith("catalog"))]
-        unread = [path for path in found if path not in self._files and not path.name.startswith(_OTHERS)]
+        files = [path for path in found if path.name == "globals.yml" or path.name.startswith("parameters")]
+        self._referring = [*files, *(path for path in found if path.name.startswith("catalog"))]
+        unread = [path for path in found if path not in files and not path.name.startswith(_OTHERS)]
         if unread:
             raise ParameterError(
                 f"{self._shown(unread[0])} is not read: the names of parameter files begin with 'parameters', and "
                 "the file of values that they share is globals.yml. Rename it, or take it away."
             )
+        self._files = {path: self._read(path) for path in files}
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters: the files' blocks, and over them, value by value, those of ``--params``.
@@ -63,7 +64,7 @@ class EnvironmentFiles:
         ``data_root``.
 
         Raises:
-            ParameterError: a file is no YAML, names a key twice, or refers to a value that is not there.
+            ParameterError: two files name the same block, or one refers to a value that is not there.
         """
         given = self._loader.runtime_params
         single = {name: value for name, value in given.items() if not isinstance(value, Mapping)}
@@ -72,27 +73,42 @@ class EnvironmentFiles:
                 self._loader.conf_source, env=self._loader.env, runtime_params=single, **self._settings
             )
             merged: Any = OmegaConf.to_container(OmegaConf.merge(loader["parameters"], given))
-            root = self._project / str(given.get("data_root", loader["globals"]["data_root"]))
+            data_root = given.get("data_root", loader["globals"]["data_root"])
         except (YAMLError, OmegaConfBaseException, MissingConfigException, ValueError) as error:
             raise ParameterError(f"The configuration cannot be read: {error}") from error
+        if not isinstance(data_root, str):
+            raise ParameterError(f"data_root is {data_root!r}; it should be the folder of your scans.")
+        root = self._project / Path(data_root).expanduser()
         for reader in _readers(merged):
-            reader.update({key: str(root / reader[key]) for key in ("folder", "file") if key in reader})
+            paths = {key: Path(reader[key]).expanduser() for key in ("folder", "file") if key in reader}
+            reader.update({key: str(root / path) for key, path in paths.items()})
         return merged
 
     def find_misplaced(self) -> list[ParameterProblem]:
-        """Return names in globals.yml that no file refers to, and names in parameter files that belong there."""
-        shared = self._referred_to("globals")
-        problems = []
-        for file in self._files:
-            for name in map(str, OmegaConf.load(file)):
-                if file.name == "globals.yml" and name not in shared:
+        """Return names that stand where they have no effect.
+
+        Names in globals.yml that no file refers to, names in parameter files that belong into globals.yml or
+        ``--params``, and names in ``--params`` that belong into globals.yml.
+        """
+        shared, given = self._referred_to("globals"), self._referred_to("runtime_params")
+        move = "has no effect here; write it into globals.yml"
+        problems = [
+            ParameterProblem((name,), move, "--params")
+            for name in self._loader.runtime_params
+            if name in shared and name not in given
+        ]
+        for file, content in self._files.items():
+            for name in map(str, content):
+                if file.name == "globals.yml":
+                    is_right = name in shared
                     text = f"no file refers to this value of globals.yml; {did_you_mean(name, shared)}"
-                elif file.name != "globals.yml" and name in self.no_parameters():
-                    text = "has no effect here; "
-                    text += "write it into globals.yml" if name in shared else f"give it as --params {name}=..."
+                elif name in shared:
+                    is_right, text = OmegaConf.is_interpolation(content, name), move
                 else:
-                    continue
-                problems.append(ParameterProblem((name,), text, self._shown(file)))
+                    is_right = name not in self.no_parameters()
+                    text = f"has no effect here; give it as --params {name}=..."
+                if not is_right:
+                    problems.append(ParameterProblem((name,), text, self._shown(file)))
         return problems
 
     def no_parameters(self) -> list[str]:
@@ -105,8 +121,8 @@ class EnvironmentFiles:
         given: list[tuple[str, Any]] = [("--params", self._loader.runtime_params)]
         written: list[tuple[str, Any]] = []
         for folder in self._folders:
-            files = [path for path in self._files if path.is_relative_to(folder)]
-            written += [(self._shown(path), OmegaConf.to_container(OmegaConf.load(path))) for path in files]
+            files = {path: content for path, content in self._files.items() if path.is_relative_to(folder)}
+            written += [(self._shown(path), OmegaConf.to_container(content)) for path, content in files.items()]
             if any(has(content, keys[0]) for _, content in written):
                 break  # A block of the environment replaces the base's whole.
         for end in range(len(keys), 0, -1):
@@ -114,6 +130,16 @@ class EnvironmentFiles:
                 if _leads_to(content, keys[:end]):
                     return name
         return ""
+
+    def _read(self, path: Path) -> DictConfig:
+        """Return what a file says, with its references unresolved; Kedro's own errors do not always name it."""
+        try:
+            content = OmegaConf.load(path)
+        except (YAMLError, UnicodeDecodeError, OSError) as error:
+            raise ParameterError(f"{self._shown(path)} cannot be read as YAML in UTF-8: {error}") from error
+        if not isinstance(content, DictConfig):
+            raise ParameterError(f"{self._shown(path)} should hold names with values, and not a list of values.")
+        return content
 
     def _referred_to(self, resolver: str) -> list[str]:
         texts = "\n".join(path.read_text(encoding="utf-8") for path in self._referring)

@@ -13,7 +13,7 @@ from dwp_kedro.parameters.training import ScheduleParameters, SegmentationTraini
 class SnapshotParameters(Parameters):
     """Snapshots along further training of a network on the whole source set (SWAG, Maddox et al. 2019)."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="Constant.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(default=1e-3, description="Constant, Adam's.")
     n_snapshots: Annotated[int, Field(ge=2)] = Field(default=20, description="How many are taken.")
     every_steps: Annotated[int, Field(ge=1)] = Field(default=10, description="Steps from one to the next.")
     rank: Annotated[int, Field(ge=2)] = Field(

@@ -29,7 +29,7 @@ class ScheduleParameters(Parameters):
     kind: Literal["plateau", "cosine"] = Field(
         default="plateau", description="Fall when progress stops, or along half a cosine of known length."
     )
-    learning_rate: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="Adam's, at the start.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(default=1e-3, description="Adam's, at the start.")
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="Plateau: multiplies the rate.")
     patience: Annotated[int, Field(ge=0)] = Field(default=10, description="Plateau: epochs without progress.")
     threshold: Annotated[float, Field(ge=0)] = Field(
@@ -100,8 +100,8 @@ class PatchParameters(Parameters):
     """Training on patches, one of each volume in every epoch; where it lies is drawn anew at each step."""
 
     size: Grid = Field(
-        description="Voxels; sides are multiples of 8, at least 16, on a CPU in bfloat16 24. Smaller volumes are "
-        "padded with zeros."
+        description="[x, y, z] in voxels; multiples of 8, at least 16, on a CPU in bfloat16 24. Smaller volumes "
+        "are padded with zeros."
     )
     positive: Annotated[float, Field(ge=0)] = Field(
         default=1.0, description="Share of patches centred on a voxel of a foreground class, …"
