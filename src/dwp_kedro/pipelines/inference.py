@@ -38,8 +38,9 @@ def make_inferer(
 def prediction_bytes(shape: Sequence[int], networks: Sequence[nn.Module]) -> int:
     """Estimate the memory that prediction of a volume or window (x, y, z) takes at its peak.
 
-    Per voxel 28 bytes for each channel at full resolution, and 60 for probabilities and sums: a little above what
-    was measured in float32 (``docs/big_volumes.md``); bfloat16 takes less. One network computes at a time.
+    Per voxel 28 bytes for each channel at full resolution, and 60 for probabilities and sums: about what was
+    measured for 64³ voxels in float32, and a third more than for 128³ (``docs/big_volumes.md``); bfloat16 takes
+    less. One network computes at a time.
     """
     width = max(next((w.shape[0] for w in network.parameters() if w.ndim == 5), 1) for network in networks)
     return (28 * width + 60) * prod(shape)
