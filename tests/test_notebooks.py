@@ -27,6 +27,7 @@ def test_notebook_runs_on_a_finished_run(
     charts = [data["application/vnd.plotly.v1+json"] for data in shown if "application/vnd.plotly.v1+json" in data]
     assert (len(pictures), len(charts)) == SHOWN[path.stem]
     if path.stem == "02_priors":
+        assert any("bright plaques and thick slices." in data.get("text/html", "") for data in shown), "in full"
         assert len(charts[0]["layout"]["sliders"]) == 2  # the latent dimensions of the environment test
 
 
