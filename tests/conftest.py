@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from project_folder import REPOSITORY, clean_environment, copy_of_project
+
 # Volumes here are so small that an operation's threads only wait for each other. Read by torch on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -19,27 +20,8 @@ settings.register_profile("search", print_blob=True)
 settings.register_profile("repeat", derandomize=True)
 settings.load_profile("repeat")
 
-REPOSITORY = Path(__file__).parents[1]
 TERMINAL = "terminal.txt"
 SECONDS = "terminal_seconds.txt"
-
-
-def copy_of_project(folder: Path) -> Path:
-    """Copy what Kedro needs to run the project, settings and code, without anybody's data or secrets."""
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
-    for name in ("conf", "src"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=unwanted)
-    (folder / "conf" / "local").mkdir()
-    for name in ("pyproject.toml", ".telemetry"):
-        shutil.copy(REPOSITORY / name, folder / name)
-    return folder
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment variables without those that would lead a run out of its folder."""
-    leading_out = {"MLFLOW_TRACKING_URI", "DWP_DATA_ROOT", "KEDRO_ENV", "PYTHONPATH"}
-    kept = {name: value for name, value in os.environ.items() if name not in leading_out}
-    return {**kept, "COLUMNS": "200"}
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,16 @@ PACKAGE = Path(__file__).parents[1] / "src" / "dwp_kedro"
 MAY_IMPORT = {
     "networks": set(),
     "bayes": {"networks"},
-    "training": {"bayes", "networks", "progress"},
+    "training": {"bayes", "networks", "progress", "atomic_write"},
     "parameters": set(),
-    "imaging": {"parameters"},
-    "cohorts": {"imaging", "parameters", "progress"},
+    "imaging": {"parameters", "atomic_write"},
+    "cohorts": {"imaging", "parameters", "progress", "atomic_write"},
     "evaluation": {"imaging", "progress"},
-    "datasets": {"networks", "bayes", "imaging", "evaluation"},
+    "datasets": {"networks", "bayes", "imaging", "evaluation", "atomic_write"},
     "pipelines": {
         "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "parameters", "progress",
     },
-    "tracking": {"progress"},
+    "tracking": {"progress", "atomic_write"},
 }  # fmt: skip
 
 

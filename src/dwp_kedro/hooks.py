@@ -5,6 +5,7 @@ from __future__ import annotations
 from dwp_kedro.tracking.checkpoint_hook import CheckpointHook
 from dwp_kedro.tracking.cohort_hook import CohortHook
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
+from dwp_kedro.tracking.output_hook import OutputHook, ReadOnlyOutputError
 from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
 from dwp_kedro.tracking.summary_hook import SummaryHook
 from dwp_kedro.tracking.terminal_hook import TerminalHook
@@ -18,6 +19,8 @@ __all__ = [
     "CohortHook",
     "MissingUpstreamError",
     "MlflowHook",
+    "OutputHook",
+    "ReadOnlyOutputError",
     "ResultHook",
     "StaleSummaryHook",
     "SummaryHook",
@@ -33,6 +36,7 @@ HOOKS = (
     SummaryHook(),
     TerminalHook(),
     UpstreamHook(),
+    OutputHook(),
     StaleSummaryHook(),
     CheckpointHook(),
     ThisRunHook(),

@@ -50,7 +50,7 @@ def test_volumes_are_computed_one_at_a_time_in_order(tmp_path: Path):
         return compute
 
     names = [f"{subject}/{what}" for subject in ("a", "a-b") for what in ("label", "image_0001", "image_0000")]
-    VolumesDataset(path=tmp_path).save({name: lazy(name) for name in names})
+    VolumesDataset(path=tmp_path / "volumes").save({name: lazy(name) for name in names})
     assert made == [(name, index) for index, name in enumerate(sorted(names))]
     assert [name for name, _ in made if name.startswith("a/")] == ["a/image_0000", "a/image_0001", "a/label"]
 
@@ -63,11 +63,24 @@ def test_label_maps_must_be_integers(tmp_path: Path):
         _ = VolumesDataset(path=tmp_path, label=True).load()["s01"]().array
 
 
-def test_overwriting_removes_what_was_there(folder: str):
-    dataset = VolumesDataset(path=folder, overwrite=True, label=True)
+def test_a_save_removes_what_was_there(folder: str):
+    dataset = VolumesDataset(path=folder, label=True)
     dataset.save({"s01": make_volume(1), "s02": make_volume(2)})
     dataset.save({"s03": make_volume(3)})
     assert list(dataset.load()) == ["s03"]
+
+
+def test_a_save_that_fails_leaves_the_folder_as_it_was(tmp_path: Path):
+    def fail() -> Volume:
+        raise VolumeError("no such scan")
+
+    dataset = VolumesDataset(path=tmp_path / "volumes")
+    dataset.save({"s01": make_volume(1)})
+    with pytest.raises(DatasetError, match="no such scan"):
+        dataset.save({"s01": make_volume(2), "s02": fail})
+    assert list(dataset.load()) == ["s01"]
+    assert np.array_equal(dataset.load()["s01"]().array, make_volume(1).array)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["volumes"]
 
 
 @pytest.mark.parametrize(

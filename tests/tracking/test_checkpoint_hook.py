@@ -12,7 +12,8 @@ from dwp_kedro.datasets import CheckpointDataset, CheckpointsDataset
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.tracking.checkpoint_hook import CheckpointHook, CheckpointNotFoundError, split_references
 from dwp_kedro.tracking.file_checksum import checksum
-from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
+from dwp_kedro.tracking.mlflow_store import MlflowStore
+from dwp_kedro.tracking.tracking_error import TrackingError
 
 CELL = "dwp.n5_split0_seed0"
 FILE = "models/dwp/n5_split0_seed0.safetensors"

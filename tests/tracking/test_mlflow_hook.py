@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from mlflow.entities import Run
 from dwp_kedro import progress
 from dwp_kedro.parameters import SegmentationTraining
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
-from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
+from dwp_kedro.tracking.mlflow_store import MlflowStore
+from dwp_kedro.tracking.pipeline_run import PipelineRun
+from dwp_kedro.tracking.tracking_error import TrackingError
 
 N_STEPS = 20
 METHODS = ("dwp", "ri")
@@ -298,9 +301,53 @@ def test_resuming_records_what_still_runs_and_compares_all(
     assert [(run.info.run_name, run.info.status) for run in new] == [("ri.n5_split0_seed0", "FINISHED")]
     assert new[0].data.params == before["ri.n5_split0_seed0"].data.params
     assert new[0].data.params["training.batch_size"] == "3"
+    assert new[0].data.tags["checkpoint"] == before["ri.n5_split0_seed0"].data.tags["checkpoint"]
     printed = capsys.readouterr().out
     assert first_dwp.info.run_id in printed
     assert new[0].info.run_id in printed
+
+
+def test_what_was_made_before_mlflow_knew_of_it_is_recorded_by_the_next_run(
+    project: Path, client: MlflowClient, run_pipeline: Any
+):
+    catalog = make_catalog(project / "unrecorded")
+    hook, record = MlflowHook(), PipelineRun.output_saved
+
+    def stop_at_metrics(run: PipelineRun, node: Any, name: str, value: Any) -> None:
+        if name.endswith(".metrics"):
+            raise KeyboardInterrupt
+        record(run, node, name, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PipelineRun, "output_saved", stop_at_metrics)
+        with pytest.raises(KeyboardInterrupt):
+            run_pipeline(cell("dwp"), catalog, (hook,), project, "unrecorded")
+    hook._end("KILLED")
+    _, before = runs_of(client, "unrecorded")
+    assert "test_dsc_mean" not in before["dwp.n5_split0_seed0"].data.metrics
+
+    run_pipeline(cell("dwp"), catalog, (MlflowHook(),), project, "unrecorded", only_missing_outputs=True)
+    parents, after = runs_of(client, "unrecorded")
+    assert len(after) == 1
+    child = after["dwp.n5_split0_seed0"]
+    assert child.info.run_id == before["dwp.n5_split0_seed0"].info.run_id
+    assert child.info.status == "FINISHED"
+    assert child.data.metrics == {"loss": N_STEPS - 1, "learning_rate": 0.1, "test_dsc_mean": 0.25}
+    newest = max(parents, key=lambda run: run.info.start_time)
+    assert child.data.tags["completed_by"] == newest.info.run_id
+
+
+def test_a_failed_run_tells_its_own_error_also_where_mlflow_fails_too(
+    project: Path, run_pipeline: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(store: MlflowStore, run_id: str, status: str) -> None:
+        raise TrackingError("database or disk is full")
+
+    monkeypatch.setattr(MlflowStore, "end_run", refuse)
+    monkeypatch.setattr(PipelineRun, "fail_node", lambda run, node: None)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_pipeline(cell("dwp", score=fail), make_catalog(project / "both"), (MlflowHook(),), project, "both")
+    assert "not in MLflow yet: database or disk is full" in caplog.text
 
 
 def test_several_draws_are_compared_as_averages_by_method(
@@ -351,17 +398,24 @@ def test_runs_of_dead_processes_are_ended(project: Path, client: MlflowClient):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     store.set_tag(gone, "process_id", str(process.pid))
+    unasked = store.start_run("dead, though its parent has not asked how it ended", {})
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    store.set_tag(unasked, "process_id", str(child.pid))
+    store.set_tag(unasked, "process_started", repr(psutil.Process(child.pid).create_time()))
     reused = store.start_run("its process id belongs to a younger process", {})
     store.set_tag(reused, "process_started", repr(psutil.Process().create_time() - 60))
     elsewhere = store.start_run("elsewhere", {})
     store.set_tag(elsewhere, "process_host", "another machine")
     store.set_tag(elsewhere, "process_id", str(process.pid))
 
-    assert set(store.end_dead_runs()) == {gone, reused}
-    status = {run_id: client.get_run(run_id).info.status for run_id in (alive, finished, gone, reused, elsewhere)}
-    assert status == {
-        alive: "RUNNING", finished: "FINISHED", gone: "FAILED", reused: "FAILED", elsewhere: "RUNNING"
-    }  # fmt: skip
+    assert set(store.end_dead_runs()) == {gone, reused, unasked}
+    child.wait()
+    runs = (alive, finished, gone, unasked, reused, elsewhere)
+    assert [client.get_run(run_id).info.status for run_id in runs] == [
+        "RUNNING", "FINISHED", "FAILED", "FAILED", "FAILED", "RUNNING"
+    ]  # fmt: skip
 
 
 def test_system_metrics(project: Path, client: MlflowClient, run_pipeline: Any, monkeypatch: pytest.MonkeyPatch):

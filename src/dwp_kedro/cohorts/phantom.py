@@ -8,7 +8,6 @@ scale of its own and a slightly tilted head position.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 from scipy.fft import irfftn, rfftn
 from scipy.ndimage import fourier_gaussian, gaussian_filter
 
+from dwp_kedro.atomic_write import atomic_file
 from dwp_kedro.cohorts.checks import CohortError
 from dwp_kedro.imaging.volume import Volume, write_volume
 from dwp_kedro.parameters import PhantomReader
@@ -88,13 +88,10 @@ def write_phantom(reader: PhantomReader) -> None:
     ]
     if not absent:
         return
-    reader.folder.mkdir(parents=True, exist_ok=True)
-    temporary = recipe_file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(recipe))
-    os.replace(temporary, recipe_file)
+    with atomic_file(recipe_file) as temporary:
+        temporary.write_text(json.dumps(recipe))
     for index, image_path, label_path in track(absent, f"Writing phantom scans ({reader.disease})"):
         image, label = make_phantom_subject(reader.disease, reader.seed, index)
-        (reader.folder / image_path).parent.mkdir(exist_ok=True)
         write_volume(image, reader.folder / image_path)
         write_volume(label, reader.folder / label_path)
 

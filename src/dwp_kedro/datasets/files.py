@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from kedro.io.core import (
     AbstractVersionedDataset,
     DatasetError,
@@ -17,6 +18,8 @@ from kedro.io.core import (
     get_filepath_str,
     get_protocol_and_path,
 )
+
+from dwp_kedro.atomic_write import atomic_file
 
 Value = TypeVar("Value")
 
@@ -26,7 +29,14 @@ def write_atomically(fs: fsspec.AbstractFileSystem, path: str, write: Callable[[
 
     If ``write`` fails, the temporary file is removed, what was at ``path`` stays as it was, and the error is
     passed on.
+
+    Raises:
+        WriteError: if the local disk is full, or the place must not be written to.
     """
+    if isinstance(fs, LocalFileSystem):
+        with atomic_file(Path(path)) as place, place.open("wb") as local:
+            write(local)
+        return
     target = PurePosixPath(path)
     temporary = str(target.with_name(f".{target.name}.{uuid4().hex}.tmp"))
     fs.makedirs(str(target.parent), exist_ok=True)

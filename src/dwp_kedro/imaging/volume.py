@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import re
-import uuid
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +17,8 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
+
+from dwp_kedro.atomic_write import atomic_file
 
 SUFFIXES = (".nii", ".nii.gz")
 _CHANNEL_REFERENCE = re.compile(r"(?P<path>.+\.nii(?:\.gz)?)#(?P<channel>\d+)")
@@ -120,16 +120,12 @@ def write_volume(volume: Volume, path: str | Path) -> None:
 
     Raises:
         VolumeError: the path does not end in .nii or .nii.gz.
+        WriteError: the disk is full, or the place must not be written to.
     """
     path = Path(path)
     content = encode_volume(volume, path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def encode_volume(volume: Volume, name: str) -> bytes:

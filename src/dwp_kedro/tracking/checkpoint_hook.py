@@ -13,8 +13,9 @@ from kedro.pipeline import Pipeline
 
 from dwp_kedro.tracking.command import shell_name
 from dwp_kedro.tracking.file_checksum import checksum
-from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
+from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.run_options import run_options
+from dwp_kedro.tracking.tracking_error import TrackingError
 
 CHECKPOINTS = "prediction.checkpoints"
 _CELL = re.compile(r"\w+\.n\d+_split\d+_seed\d+")

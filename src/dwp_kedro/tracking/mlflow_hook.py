@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from dwp_kedro.tracking.git_state import git_state
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.pipeline_run import PipelineRun
 from dwp_kedro.tracking.run_options import run_options
+from dwp_kedro.tracking.tracking_error import TrackingError
 
 _REPORT = "target_evaluation.report"
+_logger = logging.getLogger(__name__)
 _NOT_PARAMETERS = {"run_id", "project_path", "env"}
 
 
@@ -141,7 +144,13 @@ class MlflowHook:
         if run is not None:
             atexit.unregister(self._end)
             self._stop_listening()
-            run.end(status)
+            try:
+                run.end(status)
+            except TrackingError as error:
+                if status == "FINISHED":
+                    raise
+                # What ended the run is to be told; the next run ends this one in MLflow.
+                _logger.warning("That the run has ended is not in MLflow yet: %s", error)
 
 
 def _git_commit(path: Path) -> dict[str, str]:

@@ -19,7 +19,8 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,13 @@ import psutil
 
 from dwp_kedro.tracking.comparison import SHARED_VIEW
 from dwp_kedro.tracking.curves import Point
+from dwp_kedro.tracking.mlflow_database import make_database
+from dwp_kedro.tracking.tracking_error import DATABASE, TrackingError, unusable
 
 _METRICS_PER_BATCH = 1000  # MLflow's own limits.
 _PARAMETERS_PER_BATCH = 100
 _SERVER_TIMEOUT_SECONDS = 10
 _CLOCK_TOLERANCE_SECONDS = 1.0
-
-
-class TrackingError(RuntimeError):
-    """MLflow cannot be reached or used; the message says where it was sought and what to do."""
 
 
 class MlflowStore:
@@ -60,24 +59,49 @@ class MlflowStore:
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # Its tracebacks are told in a line.
         self._entities = entities
-        self._lock = threading.Lock()  # SQLite has one writer at a time, and refuses others after a while.
+        self._lock = threading.Lock()
         try:
+            if self.uri.startswith(DATABASE):
+                make_database(Path(self.uri.removeprefix(DATABASE)))
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._open_experiment(project_path, experiment)
         except Exception as error:
-            raise _unusable(self.uri, error) from error
+            raise unusable(self.uri, error) from error
         self._system_monitors: dict[str, Any] = {}
 
     def _open_experiment(self, project_path: Path, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
         found = self._client.get_experiment_by_name(name)
         if found is None:
             # A server has its own place for artifacts; for a database this process is the server.
             location = None if self.is_server else (project_path / "mlruns" / name).as_uri()
-            return str(self._client.create_experiment(name, artifact_location=location))
+            try:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self._client.get_experiment_by_name(name)  # Another run was quicker.
+                assert found is not None
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let one thread write at a time, because SQLite has one writer, and tell errors in words.
+
+        Other processes wait for their turn for up to 20 s, which MLflow asks SQLite for.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with self._lock:
+            try:
+                yield
+            except (MlflowException, OSError) as error:
+                raise unusable(self.uri, error) from error
 
     def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Start a run, a child if ``parent`` is given, and return its id."""
@@ -90,14 +114,14 @@ class MlflowStore:
         }
         if parent is not None:
             tags |= {"mlflow.parentRunId": parent, "parent_run_id": parent}
-        with self._lock:
+        with self._writing():
             return str(self._client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id)
 
     def log_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
         """Log parameters; a value, once logged, cannot change."""
         entries = [self._entities.Param(key, value) for key, value in parameters.items()]
         for start in range(0, len(entries), _PARAMETERS_PER_BATCH):
-            with self._lock:
+            with self._writing():
                 self._client.log_batch(
                     run_id, params=entries[start : start + _PARAMETERS_PER_BATCH], synchronous=True
                 )
@@ -106,14 +130,14 @@ class MlflowStore:
         """Log points of curves, or final values."""
         entries = [self._entities.Metric(*point) for point in points]
         for start in range(0, len(entries), _METRICS_PER_BATCH):
-            with self._lock:
+            with self._writing():
                 self._client.log_batch(
                     run_id, metrics=entries[start : start + _METRICS_PER_BATCH], synchronous=True
                 )
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set a tag."""
-        with self._lock:
+        with self._writing():
             self._client.set_tag(run_id, key, value)
 
     def tag(self, run_id: str, key: str) -> str | None:
@@ -133,18 +157,18 @@ class MlflowStore:
 
     def share_view(self, name: str, state: Mapping[str, Any]) -> None:
         """Let addresses that end in ``?viewStateShareKey=name`` show the experiment's runs in this state."""
-        with self._lock:
+        with self._writing():
             self._client.set_experiment_tag(self.experiment_id, f"{SHARED_VIEW}{name}", json.dumps(state))
 
     def log_json(self, run_id: str, content: dict[str, Any], file: str) -> None:
         """Store ``content`` as the artifact ``file``."""
-        with self._lock:
+        with self._writing():
             self._client.log_dict(run_id, content, file)
 
     def log_path(self, run_id: str, path: Path, folder: str) -> None:
         """Copy a file, or a folder's files, to the artifact folder ``folder``."""
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-        with self._lock:
+        with self._writing():
             log(run_id, str(path), folder)
 
     def log_model(
@@ -184,7 +208,7 @@ class MlflowStore:
         monitor = self._system_monitors.pop(run_id, None)
         if monitor is not None:
             monitor.finish()
-        with self._lock:
+        with self._writing():
             self._client.set_terminated(run_id, status)
 
     def monitor_system(self, run_id: str) -> None:
@@ -209,29 +233,47 @@ class MlflowStore:
 
     def latest_finished(self, names: set[str], filter_string: str) -> list[str]:
         """Return the id of the latest FINISHED run of each of ``names`` among those that pass the filter."""
+        latest = self._latest(names, f"attributes.status = 'FINISHED' and {filter_string}")
+        return [latest[name] for name in sorted(latest)]
+
+    def latest_cut_short(self, names: set[str], tag: str) -> dict[str, str]:
+        """Return, by name, the latest run of each of ``names`` of which no run with ``tag`` is FINISHED."""
+        finished = self._latest(names, f"attributes.status = 'FINISHED' and tags.{tag} != ''")
+        return self._latest(names - finished.keys(), f"attributes.status != 'RUNNING' and tags.{tag} != ''")
+
+    def last_point(self, run_id: str) -> Point | None:
+        """Return the last point of any of the run's curves, None if it has none."""
+        points = [
+            Point(metric.key, metric.value, metric.timestamp, metric.step)
+            for name in self._client.get_run(run_id).data.metrics
+            for metric in self._client.get_metric_history(run_id, name)
+        ]
+        return max(points, key=lambda point: (point.step, point.timestamp), default=None)
+
+    def _latest(self, names: set[str], filter_string: str) -> dict[str, str]:
         latest: dict[str, str] = {}
         token = None
-        while True:
+        while names:
             page = self._client.search_runs(
-                [self.experiment_id],
-                f"attributes.status = 'FINISHED' and {filter_string}",
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
+                [self.experiment_id], filter_string, order_by=["attributes.start_time DESC"], page_token=token
             )
             for run in page:
                 if run.info.run_name in names:
                     latest.setdefault(run.info.run_name, run.info.run_id)
             token = page.token
             if not token:
-                return [latest[name] for name in sorted(latest)]
+                break
+        return latest
 
 
 def _process_lives(tags: Mapping[str, str]) -> bool:
     try:
-        started = psutil.Process(int(tags["process_id"])).create_time()
+        process = psutil.Process(int(tags["process_id"]))
+        started, status = process.create_time(), process.status()
     except psutil.NoSuchProcess:
         return False
-    return abs(started - float(tags["process_started"])) < _CLOCK_TOLERANCE_SECONDS
+    is_same = abs(started - float(tags["process_started"])) < _CLOCK_TOLERANCE_SECONDS
+    return is_same and status != psutil.STATUS_ZOMBIE  # dead, though its parent has not asked how it ended
 
 
 def _reach(uri: str) -> None:
@@ -241,12 +283,4 @@ def _reach(uri: str) -> None:
     except urllib.error.HTTPError:
         pass  # It answered; whether it lets us in, MLflow finds out with the user's credentials.
     except (OSError, ValueError) as error:
-        raise _unusable(uri, error) from error
-
-
-def _unusable(uri: str, error: Exception) -> TrackingError:
-    return TrackingError(
-        f"MLflow cannot be used at {uri}: {error}\n"
-        "Start that server, or set MLFLOW_TRACKING_URI to another one; without MLFLOW_TRACKING_URI runs are "
-        "kept in mlflow.db in the project's folder."
-    )
+        raise unusable(uri, error) from error

@@ -110,16 +110,7 @@ class PipelineRun:
         """Log metrics, a checkpoint's or prior's place, tables and figures; end the node with its last output."""
         with self._lock:
             child = self._children.get(child_of(node))
-        run_id = self.parent if child is None else child.run_id
-        kind = name.rsplit(".", 1)[-1]
-        if kind == "metrics":
-            self._log_final(run_id, value)
-        if kind in _WEIGHTS:
-            self._log_place(run_id, name, kind)
-        if kind == "checkpoint" and stage_of(node) == GRID_CELL and self._is_on(_LOG_MODELS):
-            self._log_model(run_id, name, value.metadata["input"]["channels"])
-        if layer_of(self._catalog, name) == "reporting":
-            self._log_file(run_id, name)
+        self._log_output(self.parent if child is None else child.run_id, node, name, value)
         if self._nodes.saved(node, name):
             self.end_node(node)
 
@@ -148,6 +139,8 @@ class PipelineRun:
             for child in self._children.values():
                 cut_short = status == "FAILED" and not running.intersection(child.waiting)
                 self._end_child(child, "KILLED" if cut_short else status)
+            if status == "FINISHED":
+                self._finish_records()
         if status == "KILLED":
             self._store.set_tag(self.parent, "stopped", "by the user or the system; resume it")
         self._store.end_run(self.parent, "FINISHED" if status == "FINISHED" else "FAILED")
@@ -192,6 +185,9 @@ class PipelineRun:
             parameters = node_parameters(inputs)
             self._store.log_parameters(run_id, parameters | identity(key, self._environment, parameters))
             self._children[key] = _Child(run_id, dict(self._staged[key]))
+            for other in self._staged[key].values():
+                if self._is_skipped(other):
+                    self._log_made(run_id, other)
         return self._children[key]
 
     def _load(self, name: str) -> Any:
@@ -211,6 +207,35 @@ class PipelineRun:
             and bool(node.outputs)
             and all(self._catalog.exists(name) for name in node.outputs)
         )
+
+    def _finish_records(self) -> None:
+        """Complete the runs of what was made by a process that was killed before MLflow knew of it."""
+        done = {run_name(key): key for key in self._staged if key not in self._children}
+        for name, run_id in self._store.latest_cut_short(set(done), "stage").items():
+            last = self._store.last_point(run_id)
+            if last is not None:
+                self._last_points[run_id] = last
+            for node in self._staged[done[name]].values():
+                self._log_made(run_id, node)
+            self._store.set_tag(run_id, "completed_by", self.parent)
+            self._store.end_run(run_id, "FINISHED")
+
+    def _log_made(self, run_id: str, node: Node) -> None:
+        """Log the outputs of a node that another process ran."""
+        for name in node.outputs:
+            value = self._load(name) if name.endswith((".metrics", ".checkpoint")) else None
+            self._log_output(run_id, node, name, value)
+
+    def _log_output(self, run_id: str, node: Node, name: str, value: Any) -> None:
+        kind = name.rsplit(".", 1)[-1]
+        if kind == "metrics":
+            self._log_final(run_id, value)
+        if kind in _WEIGHTS:
+            self._log_place(run_id, name, kind)
+        if kind == "checkpoint" and stage_of(node) == GRID_CELL and self._is_on(_LOG_MODELS):
+            self._log_model(run_id, name, value.metadata["input"]["channels"])
+        if layer_of(self._catalog, name) == "reporting":
+            self._log_file(run_id, name)
 
     def _log_curves(self, run_id: str, points: list[Point]) -> None:
         self._store.log_points(run_id, points)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from dwp_kedro.atomic_write import atomic_file
 from dwp_kedro.training.transform import Column
 
 
@@ -79,13 +79,16 @@ def restore(
 
 
 def write_state(state: State, path: Path, made_of: str) -> None:
-    """Write a state whole or not at all; ``made_of`` is the training's fingerprint."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".writing")
+    """Write a state whole or not at all; ``made_of`` is the training's fingerprint.
+
+    Raises:
+        WriteError: if the disk is full, or the place must not be written to.
+    """
     # Clones, because a network may hold a layer under two names and the format takes no shared memory.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.tensors.items()}
-    save_file(tensors, temporary, metadata={"made_of": made_of, "progress": json.dumps(state.progress)})
-    os.replace(temporary, path)
+    content = save(tensors, metadata={"made_of": made_of, "progress": json.dumps(state.progress)})
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_state(path: Path, made_of: str) -> State | None:

@@ -1,0 +1,63 @@
+"""Runs of all pipelines that are killed at random moments, and taken up again until they end."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from comparing import assert_same_records, assert_whole, files_of, runs_of
+from forked_runs import Kill, Moment, printed, run
+from small_projects import EVERYTHING, EXPORT, PREDICTION
+
+FIRST_STATEMENTS = 1000
+"""MLflow's database is made with more statements than these."""
+
+LATEST: dict[Moment, int] = {
+    "open": 30, "write": 30, "rename": 30, "remove": 25, "statement": 500, "processor": 4000
+}  # fmt: skip
+"""The latest moments of kills: about an eighth of what a whole run has of each."""
+
+
+def draw_kill(generator: random.Random, *, share: float = 1.0) -> Kill:
+    moment = generator.choice(list(LATEST))
+    return Kill(moment, generator.randint(1, max(1, round(share * LATEST[moment]))))
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+def test_killed_ten_times(seed: int, small_project: Path, uninterrupted: Path):
+    generator = random.Random(seed)
+    commands = [(EVERYTHING, 8, 1.0), (PREDICTION, 1, 0.2), (EXPORT, 1, 0.1)]
+    kills, n_starts = [Kill("statement", generator.randint(1, FIRST_STATEMENTS))], 0
+    hits: list[Kill] = []
+    for command, n_kills, share in commands:
+        n_before = len(hits)
+        while len(hits) - n_before < n_kills:
+            kill = kills.pop() if kills else draw_kill(generator, share=share)
+            status, n_starts = run(small_project, *command.split(), kill=kill), n_starts + 1
+            if status < 0:
+                hits.append(kill)
+                assert_whole(small_project, uninterrupted)
+            else:  # It ended before that moment came.
+                assert status == 0, printed(small_project)
+                shutil.rmtree(small_project / "data/08_reporting")
+        assert run(small_project, *command.split()) == 0, printed(small_project)
+    print(f"seed {seed}: {n_starts} starts, killed at {[f'{kill.moment} {kill.number}' for kill in hits]}")
+
+    assert_whole(small_project, uninterrupted)
+    assert files_of(small_project).keys() == files_of(uninterrupted).keys()
+    assert not list(small_project.glob("data/06_models/test/unfinished/*.safetensors"))
+    assert_same_records(small_project, uninterrupted)
+    parents, _ = runs_of(small_project)
+    assert len(parents) <= n_starts + len(commands)
+
+
+def test_a_database_whose_making_was_killed_is_made_again(small_project: Path):
+    command = ["run", "--env", "test", "--pipelines", "data_processing"]
+    assert run(small_project, *command, kill=Kill("statement", 300)) < 0
+    assert [file.name for file in small_project.glob("mlflow.db*")] == ["mlflow.db.lock"]
+    assert run(small_project, *command) == 0, printed(small_project)
+    [parent], children = runs_of(small_project)
+    assert (parent.info.status, children) == ("FINISHED", {})
+    assert not list(small_project.glob(".mlflow.db*")), "what the killed process left is removed"
