@@ -26,7 +26,7 @@ def test_different_cells(without_cells: Path, uninterrupted: Path):
     assert sorted(children) == ["dwp.n2_split0_seed0", "ri.n2_split0_seed0"]
     for name, [child] in children.items():
         assert child.info.status == "FINISHED"
-        assert_same_record(child, wanted[name][0], without_cells)
+        assert_same_record(child, without_cells, wanted[name][0], uninterrupted)
 
 
 @pytest.mark.slow

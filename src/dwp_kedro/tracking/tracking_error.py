@@ -19,7 +19,10 @@ class TrackingError(RuntimeError):
 
 def unusable(uri: str, error: Exception) -> TrackingError:
     """Return the error that tells what MLflow at ``uri`` raised, in a line, and its mend."""
-    told = (str(error).splitlines() or [type(error).__name__])[0]
+    root: BaseException = error
+    while root.__cause__ is not None:  # What the database said: the errors around it quote statements.
+        root = root.__cause__
+    told = (str(root).splitlines() or [type(root).__name__])[0]
     otherwise = "Start that server, or set MLFLOW_TRACKING_URI to another one."
     if uri.startswith(DATABASE):
         otherwise = (
