@@ -109,9 +109,10 @@ def assert_same_record(found: Run, project: Path, wanted: Run, reference: Path) 
     name = found.info.run_name
     folders = str(project), str(reference)
     assert {key: value.replace(*folders) for key, value in found.data.params.items()} == wanted.data.params, name
-    place = found.data.tags["checkpoint"]
-    assert place == wanted.data.tags["checkpoint"]
-    assert found.data.tags["checkpoint_sha256"] == hashlib.sha256((project / place).read_bytes()).hexdigest()
+    [kind] = {"checkpoint", "source_posterior"} & wanted.data.tags.keys()
+    place = found.data.tags[kind]
+    assert place == wanted.data.tags[kind], name
+    assert found.data.tags[f"{kind}_sha256"] == hashlib.sha256((project / place).read_bytes()).hexdigest(), name
     metrics = {key: value for key, value in wanted.data.metrics.items() if not _MEASURED.search(key)}
     # The curves are of the process that trained, and in its run.
     absent = {key for key in metrics if key not in found.data.metrics} & _CURVES
