@@ -12,7 +12,7 @@ from comparing import assert_whole, files_of, runs_of
 from forked_runs import printed, run
 
 Mount = Callable[..., Path]
-CELLS = "run --env test --pipelines target_evaluation"
+CELL = "run --env test --namespaces target_evaluation.ri"
 FILLER = "filler"
 DATABASE_BYTES = 100_000
 """MLflow's database is larger."""
@@ -50,7 +50,7 @@ def remount(folder: Path, options: str) -> None:
 def test_results_on_a_full_disk(without_cells: Path, uninterrupted: Path, mount: Mount):
     """The volumes of one cell need more than 12 KiB."""
     full = mount(without_cells / "data/07_model_output", 12)
-    assert run(without_cells, *CELLS.split()) == 1
+    assert run(without_cells, *CELL.split()) == 1
     told = printed(without_cells)
     assert f"Error: {full}/test/" in told
     assert "cannot be written: No space left on device. Free space on that disk" in told
@@ -63,18 +63,18 @@ def test_results_on_a_full_disk(without_cells: Path, uninterrupted: Path, mount:
     assert "FAILED" in {child.info.status for found in children.values() for child in found}
 
     remount(full, "size=10m")
-    assert run(without_cells, *CELLS.split(), "--only-missing-outputs") == 0, printed(without_cells)
+    assert run(without_cells, *CELL.split(), "--only-missing-outputs") == 0, printed(without_cells)
     assert_whole(without_cells, uninterrupted)
 
 
 def test_a_folder_of_results_that_is_read_only(without_cells: Path, mount: Mount):
-    folder = mount(without_cells / "data/08_reporting", 100)
+    folder = mount(without_cells / "data/07_model_output", 100)
     remount(folder, "ro")
-    assert run(without_cells, *CELLS.split()) == 1
+    assert run(without_cells, *CELL.split()) == 1
     told = printed(without_cells)
     assert f"Error: This run could not save what it makes. Let this user write to\n  {folder}" in told
     assert "Traceback" not in told
-    assert not (without_cells / "data/07_model_output").exists(), "before anything ran"
+    assert not (without_cells / "data/06_models/test/target_evaluation").exists(), "before anything ran"
     assert not (without_cells / "mlflow.db").exists()
 
 
