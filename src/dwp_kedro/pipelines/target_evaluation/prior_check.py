@@ -44,12 +44,19 @@ class PriorFitHook:
             path = getattr(catalog.get(name), "_filepath", name)
             try:
                 prior = unpack_prior(catalog.load(name))
-                card = PriorCard.read(prior.card)
+                card = _read_card(prior)
             except (CheckpointError, DatasetError) as error:
                 again = "\nAsk whoever gave it to you for it again." if name == _RECEIVED else ""
                 raise CheckpointError(f"the prior {path} cannot be used: {error}{again}") from error
             if name == _RECEIVED:
                 _require_fit(prior, card, path, pipeline, catalog)
+
+
+def _read_card(prior: NetworkPrior) -> PriorCard:
+    try:
+        return PriorCard.read(prior.card)
+    except CheckpointError as error:
+        raise CheckpointError(f"in its card, {error}") from error
 
 
 def _require_fit(
