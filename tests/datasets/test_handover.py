@@ -69,6 +69,7 @@ def test_ones_own_export_can_be_repeated_and_completed(tmp_path: Path):
     dataset = HandoverDataset(filepath=str(tmp_path / "kernels"))
     dataset.save(_kernels(1))
     first = _contents(tmp_path / "kernels")
+    assert not dataset.exists(), "only what would be saved tells whether an export is done"
     (tmp_path / "kernels/card.json").unlink()
     dataset.save(_kernels(1))
     dataset.save(_kernels(1))

@@ -156,7 +156,8 @@ def test_the_run_stops_before_the_first_scan_is_read(hospital: Path, run_project
     assert lines[0] == f"the prior {hospital / 'data/01_raw/prior.safetensors'} does not fit this run:"
     refused = [line.split("'")[1] for line in lines if line.startswith("  method '")]
     assert refused == ["dwp_sp", "pr", "prf"]
-    assert "of the network, it carries nothing." in lines[-2]
+    assert "of the network, it carries nothing." in lines[-3]
+    assert lines[-2] == "This run has the widths [2, 2, 2, 4] and the classes foreground."
     assert "grid.methods" in lines[-1]
     assert not list(hospital.glob("data/02_intermediate/**/*.csv"))
 
@@ -165,7 +166,10 @@ def test_the_run_stops_before_the_first_scan_is_read(hospital: Path, run_project
     ("change", "message"),
     [
         ({"format": "dwp-kedro prior 1"}, r"this file is not a prior that can be read here .*'dwp-kedro prior 1'"),
-        ({"card": {"title": "half a card"}}, "architecture is missing; groups is missing; .*licence is missing"),
+        (
+            {"card": {"title": "half a card"}},
+            "in its card, architecture is missing; groups is missing; .*licence is missing",
+        ),
         (None, "is not a whole safetensors file"),
     ],
 )

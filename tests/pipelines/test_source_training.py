@@ -102,7 +102,7 @@ def test_the_nodes_make_networks_and_their_posterior(inputs: dict[str, Any]):
     bootstrap = train_network(**inputs, index=0, sample="bootstrap")[0]
     posterior, history, described = take_snapshots(checkpoint, **inputs, index=1)
     described_by = {
-        *("network", "arguments", "seed", "training", "precision"),
+        *("network", "arguments", "seed", "training", "device", "precision"),
         *("cohort", "cohort_fingerprint", "n_subjects", "metrics", "versions"),
     }
     assert set(checkpoint.metadata) == set(bootstrap.metadata) == described_by

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from dwp_kedro.imaging.predicted_scan import PredictedScan, ScanToPredict
 from dwp_kedro.tracking.terminal_result_hook import PredictionError, ResultHook
 
 Predict = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _kedro_says_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    """It does, on the terminal, as soon as any other test has imported its project."""
+    caplog.set_level(logging.WARNING, logger="kedro")
 
 
 class LastWords:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import Any, NoReturn
 
 from kedro.io.core import DatasetError, get_filepath_str
@@ -75,8 +76,11 @@ class HandoverDataset(FileDataset[dict[str, Any]]):
                 + "\nName another output, or say overwrite=true to replace them."
             )
         for path, content in contents.items():
-            write_atomically(self._fs, path, lambda file, content=content: file.write(content))
+            write_atomically(self._fs, path, methodcaller("write", content))
         self._invalidate_cache()
+
+    def _exists(self) -> bool:
+        return False  # only the contents tell whether what is there is what will be saved
 
     def _is_another(self, path: str, content: bytes) -> bool:
         return bool(self._fs.exists(path)) and self._fs.cat_file(path) != content

@@ -44,11 +44,19 @@ class PriorFitHook:
             path = getattr(catalog.get(name), "_filepath", name)
             try:
                 prior = unpack_prior(catalog.load(name))
-                card = PriorCard.read(prior.card)
+                card = _read_card(prior)
             except (CheckpointError, DatasetError) as error:
-                raise CheckpointError(f"the prior {path} cannot be used: {error}") from error
+                again = "\nAsk whoever gave it to you for it again." if name == _RECEIVED else ""
+                raise CheckpointError(f"the prior {path} cannot be used: {error}{again}") from error
             if name == _RECEIVED:
                 _require_fit(prior, card, path, pipeline, catalog)
+
+
+def _read_card(prior: NetworkPrior) -> PriorCard:
+    try:
+        return PriorCard.read(prior.card)
+    except CheckpointError as error:
+        raise CheckpointError(f"in its card, {error}") from error
 
 
 def _require_fit(
@@ -63,13 +71,9 @@ def _require_fit(
     }
     if not names:
         return
-    problems = find_misfits(
-        prior,
-        {name.removeprefix(_METHOD): catalog.load(name) for name in sorted(names)},
-        catalog.load("params:data_processing.target"),
-        catalog.load("params:target_training"),
-        catalog.load("params:network"),
-    )
+    methods = {name.removeprefix(_METHOD): catalog.load(name) for name in sorted(names)}
+    cohort, network = catalog.load("params:data_processing.target"), catalog.load("params:network")
+    problems = find_misfits(prior, methods, cohort, catalog.load("params:target_training"), network)
     if problems:
         raise CheckpointError(
             "\n".join(
@@ -77,6 +81,8 @@ def _require_fit(
                     f"the prior {path} does not fit this run:",
                     *(f"  {line}" for problem in problems for line in problem.splitlines()),
                     _described(card),
+                    f"This run has the widths {list(network.channels)} and the classes "
+                    f"{', '.join(cohort.class_names)}.",
                     "Ask its owner for another file, set network and cohort accordingly, or leave these methods "
                     "out of grid.methods.",
                 ]
