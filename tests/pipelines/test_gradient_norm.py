@@ -14,7 +14,7 @@ from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.pipelines.prior_learning.nodes import learn_group
-from dwp_kedro.pipelines.source_training.nodes import take_snapshots, train_bootstrap_network
+from dwp_kedro.pipelines.source_training.nodes import take_snapshots, train_network
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 
 Train = Callable[[DataCatalog, float | None], Checkpoint]
@@ -41,7 +41,7 @@ def source_inputs(catalog: DataCatalog, gradient_norm: float | None) -> dict[str
 
 
 def source_network(catalog: DataCatalog, gradient_norm: float | None) -> Checkpoint:
-    return train_bootstrap_network(**source_inputs(catalog, gradient_norm), index=1)[0]
+    return train_network(**source_inputs(catalog, gradient_norm), index=1, sample="bootstrap")[0]
 
 
 def snapshots(catalog: DataCatalog, gradient_norm: float | None) -> Checkpoint:

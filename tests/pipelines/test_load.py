@@ -13,19 +13,19 @@ MOST_GROWTH = 1.05  # of memory
 MOST_SLOWDOWN = 1.25  # of the processor's time for a cell, between the first ones and the last ones
 
 
-def ends_of(step: str, lines: list[str], method: str = r"\w+") -> list[int]:
+def ends_of(step: str, lines: list[str], methods: str = r"\w+") -> list[int]:
     """Numbers of the lines that say that a step of a cell is done."""
-    pattern = re.compile(rf"Completed node: target_evaluation\.{method}\.n\d+_split\d+_seed\d+\.{step}\b")
+    pattern = re.compile(rf"Completed node: target_evaluation\.{methods}\.n\d+_split\d+_seed\d+\.{step}\b")
     return [number for number, line in enumerate(lines) if pattern.search(line)]
 
 
-@pytest.mark.parametrize("method", ["ri", "pr", "prf", "dwp", "dwp_sp", "monai"])
+@pytest.mark.parametrize(("methods", "n_cells"), [("(pr|prf|ri)", 12), ("(dwp|dwp_sp)", 8)])
 @pytest.mark.parametrize("step", ["train", "predict", "score"])
-def test_cells_of_a_method_leave_nothing_in_memory(finished_project: Path, method: str, step: str):
-    """The first one may need code and arrays of a size that none needed before."""
+def test_cells_of_a_kind_leave_nothing_in_memory(finished_project: Path, methods: str, n_cells: int, step: str):
+    """The first cell of a kind may need arrays of a size that none needed before."""
     lines = (finished_project / "terminal.txt").read_text().splitlines()
-    held = np.loadtxt(finished_project / "terminal_memory.txt")[ends_of(step, lines, method)]
-    assert len(held) == 4
+    held = np.loadtxt(finished_project / "terminal_memory.txt")[ends_of(step, lines, methods)]
+    assert len(held) == n_cells
     assert held[-1] <= MOST_GROWTH * held[0]
 
 
