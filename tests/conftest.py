@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -22,19 +24,26 @@ settings.load_profile("repeat")
 
 TERMINAL = "terminal.txt"
 SECONDS = "terminal_seconds.txt"
+MEMORY = "terminal_memory.txt"
 
 
-@pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which ``kedro run --env test`` has been run once; copy it before changing it.
+@dataclass(frozen=True)
+class WatchedRun:
+    """What a command printed, with a row per line of what it had used until then."""
 
-    What the run printed is in ``terminal.txt``. For each of these lines ``terminal_seconds.txt`` has the seconds
-    that went by until it came, and the seconds for which the run had a processor until then.
-    """
-    project = copy_of_project(tmp_path_factory.mktemp("project") / "dwp-kedro")
+    lines: list[str]
+    seconds: list[tuple[float, float]]
+    """Since its start, and of those for which it had a processor."""
+    megabytes: list[float]
+    """Memory that it held."""
+    status: int
+
+
+def kedro_run(project: Path, *options: str) -> WatchedRun:
+    """Run ``kedro run`` as it is typed in a project's folder."""
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", "--env", "test"],
+        [sys.executable, "-m", "kedro", "run", *options],
         cwd=project,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -44,14 +53,35 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert process.stdout is not None
     usage = psutil.Process(process.pid)
-    lines, seconds = [], []
+    run = WatchedRun([], [], [], 0)
     for line in process.stdout:
-        lines.append(line)
         times = usage.cpu_times()
-        seconds.append(f"{time.monotonic() - started:.2f} {times.user + times.system:.2f}\n")
-    (project / TERMINAL).write_text("".join(lines), encoding="utf-8")
-    (project / SECONDS).write_text("".join(seconds))
-    assert process.wait() == 0, "".join(lines[-60:])
+        run.lines.append(line)
+        run.seconds.append((time.monotonic() - started, times.user + times.system))
+        run.megabytes.append(usage.memory_info().rss / 2**20)
+    return replace(run, status=process.wait())
+
+
+@pytest.fixture(scope="session")
+def run_as_typed() -> Callable[..., WatchedRun]:
+    """:func:`kedro_run`, for tests."""
+    return kedro_run
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which ``kedro run --env test`` has been run once; copy it before changing it.
+
+    What the run printed is in ``terminal.txt``. For each of these lines ``terminal_seconds.txt`` has the seconds
+    that went by until it came, and the seconds for which the run had a processor until then;
+    ``terminal_memory.txt`` the memory that it held, MiB.
+    """
+    project = copy_of_project(tmp_path_factory.mktemp("project") / "dwp-kedro")
+    run = kedro_run(project, "--env", "test")
+    (project / TERMINAL).write_text("".join(run.lines), encoding="utf-8")
+    (project / SECONDS).write_text("".join(f"{passed:.2f} {busy:.2f}\n" for passed, busy in run.seconds))
+    (project / MEMORY).write_text("".join(f"{megabytes:.1f}\n" for megabytes in run.megabytes))
+    assert run.status == 0, "".join(run.lines[-60:])
     return project
 
 

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from kedro.runner import AbstractRunner
+from kedro.utils import load_obj
 from omegaconf.errors import InterpolationKeyError
 from yaml import YAMLError
 
@@ -86,3 +88,23 @@ def test_a_wrong_parameter_ends_a_run_before_anything_is_read(tmp_path: Path, mo
     assert "Traceback" not in result.output
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ([], "dwp_kedro.tracking.runners.SequentialRunner"),
+        (["--runner", "SequentialRunner"], "dwp_kedro.tracking.runners.SequentialRunner"),
+        (["--runner=ThreadRunner"], "dwp_kedro.tracking.runners.ThreadRunner"),
+        (["-r", "ParallelRunner"], "ParallelRunner"),
+        (["--runner", "mine.Runner"], "mine.Runner"),
+    ],
+)
+def test_cells_may_fail_under_the_runners_of_this_project(
+    options: list[str], used: str, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[str] = []
+    monkeypatch.setattr(cli.commands["run"], "callback", lambda **arguments: given.append(arguments["runner"]))
+    assert CliRunner().invoke(cli, ["run", *options]).exit_code == 0
+    assert given == [used]
+    assert "." not in used or used.startswith("mine") or issubclass(load_obj(used), AbstractRunner)

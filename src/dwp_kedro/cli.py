@@ -1,15 +1,19 @@
-"""The project's own ``kedro run``: Kedro's, except that what the user can mend is told without a traceback."""
+"""The project's own ``kedro run``: Kedro's, except for two things.
+
+What the user can mend is told without a traceback, and a cell of the grid that fails lets the others go on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import click
 from kedro.framework.cli.project import run as _kedro_run
-from kedro.io import DatasetError
-from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+
+from dwp_kedro.tracking.told import told
+
+_OWN_RUNNERS = ("SequentialRunner", "ThreadRunner")
 
 
 class _Run(click.Command):
@@ -21,14 +25,17 @@ class _Run(click.Command):
             raise click.UsageError(f"--params: a value is no YAML: {error}", ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; end with the error's message alone where this project raised it."""
+        """Run with this project's runner; end with the error's message alone where this project raised it."""
+        name = ctx.params["runner"] or "SequentialRunner"
+        if name in _OWN_RUNNERS:
+            ctx.params["runner"] = f"dwp_kedro.tracking.runners.{name}"
         try:
             return super().invoke(ctx)
         except Exception as error:
-            told = next((cause for cause in _causes(error) if _is_told(cause)), None)
-            if told is None:
+            message = told(error)
+            if message is None:
                 raise
-            raise click.ClickException(str(told)) from error
+            raise click.ClickException(message) from error
 
 
 @click.group()
@@ -45,21 +52,3 @@ cli.add_command(
         context_settings=_kedro_run.context_settings,
     )
 )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from: Kedro wraps those of datasets."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _is_told(error: BaseException) -> bool:
-    """Say whether an error's message is written for the user: those of the project's own errors are.
-
-    So are those of its datasets, which raise Kedro's error, though not from another one, and those about
-    globals.yml, which Kedro reads before the project's code runs.
-    """
-    is_own = type(error).__module__.split(".")[0] == __package__
-    is_globals = isinstance(error, YAMLError | OmegaConfBaseException)
-    return is_own or is_globals or (isinstance(error, DatasetError) and error.__cause__ is None)

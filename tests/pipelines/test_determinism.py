@@ -81,6 +81,22 @@ def test_methods_of_a_split_differ_in_their_start_and_prior_alone(catalog: DataC
     assert first["data_term"][1] != second["data_term"][1]
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("method", ["dwp", "monai"])
+def test_two_threads_give_the_same_bits_every_time(catalog: DataCatalog, method: str):
+    cell = replace(CELL, method=method)
+    first, second = (train_cell(**cell_inputs(catalog, method), cell=cell)[0] for _ in range(2))
+    assert same_bits(first, second)
+
+
 class RecordingVolumes(Mapping[str, Callable[[], Volume]]):
     """Volumes that remember which of them were asked for."""
 

@@ -278,17 +278,25 @@ def test_children_can_be_compared_by_the_same_parameters(children: dict[str, Run
 @pytest.mark.parametrize(
     ("child", "history", "curves"),
     [
-        ("network_1", "source_training/network_1", {"loss", "data_term", "train_dsc", "learning_rate"}),
-        ("group_3", "prior_learning/group_3", {"loss", "data_term", "latent_kl", "learning_rate"}),
+        (
+            "network_1",
+            "source_training/network_1",
+            {"loss", "data_term", "train_dsc", "learning_rate", "gradient_norm"},
+        ),
+        (
+            "group_3",
+            "prior_learning/group_3",
+            {"loss", "data_term", "latent_kl", "learning_rate", "gradient_norm"},
+        ),
         (
             "dwp.n3_split0_seed0",
             "target_evaluation/dwp/n3_split0_seed0",
-            {"loss", "data_term", "kl", "train_dsc", "learning_rate"},
+            {"loss", "data_term", "kl", "train_dsc", "learning_rate", "gradient_norm"},
         ),
         (
             "ri.n3_split0_seed0",
             "target_evaluation/ri/n3_split0_seed0",
-            {"loss", "data_term", "train_dsc", "learning_rate"},
+            {"loss", "data_term", "train_dsc", "learning_rate", "gradient_norm"},
         ),
     ],
 )

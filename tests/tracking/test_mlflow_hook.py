@@ -14,7 +14,6 @@ import psutil
 import pytest
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node, pipeline
-from kedro.runner import SequentialRunner, ThreadRunner
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -23,6 +22,7 @@ from dwp_kedro.parameters import SegmentationTraining
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.pipeline_run import PipelineRun
+from dwp_kedro.tracking.runners import FailedCellsError, SequentialRunner, ThreadRunner
 from dwp_kedro.tracking.tracking_error import TrackingError
 
 N_STEPS = 20
@@ -188,6 +188,7 @@ def test_all_children_have_the_same_keys(project: Path, client: MlflowClient, ru
         "dwp.n10_split0_seed0": absent | {"method": "dwp", "n_train": "10", "split": "0", "seed": "0"},
     }
     assert {run.data.params["training.batch_size"] for run in children.values()} == {"3"}
+    assert {run.data.params["training.gradient_norm"] for run in children.values()} == {"None"}
     assert {run.data.params["training.schedule.learning_rate"] for run in children.values()} == {"0.001"}
 
 
@@ -268,14 +269,20 @@ def test_pictures_go_to_a_server_only_if_allowed(
 
 
 def test_a_failed_node_fails_its_child_and_the_parent(project: Path, client: MlflowClient, run_pipeline: Any):
-    whole = grid(cell("dwp", score=fail), names=[cell_name("dwp")])
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run_pipeline(whole, make_catalog(project / "failed"), (MlflowHook(),), project, "failed")
+    whole = grid(cell("dwp", score=fail), cell("ri"), names=[cell_name(method) for method in METHODS])
+    with pytest.raises(FailedCellsError):
+        run_pipeline(
+            whole, make_catalog(project / "failed"), (MlflowHook(),), project, "failed", SequentialRunner()
+        )
     (parent,), children = runs_of(client, "failed")
     assert parent.info.status == "FAILED"
+    assert parent.data.tags["failure"].startswith("1 of 2 cells failed")
     child = children["dwp.n5_split0_seed0"]
     assert child.info.status == "FAILED"
+    assert child.data.tags["failure"] == "RuntimeError: out of memory"
     assert child.data.metrics["loss"] == N_STEPS - 1
+    assert children["ri.n5_split0_seed0"].info.status == "FINISHED"
+    assert "failure" not in children["ri.n5_split0_seed0"].data.tags
 
 
 def test_resuming_records_what_still_runs_and_compares_all(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
-from kedro.runner import SequentialRunner, ThreadRunner
 
 from dwp_kedro import progress
+from dwp_kedro.tracking.runners import SequentialRunner, ThreadRunner
 from dwp_kedro.tracking.terminal_hook import TerminalHook
 from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dwp_kedro.parameters.base import Parameters
-from dwp_kedro.parameters.training import ScheduleParameters, SegmentationTraining
+from dwp_kedro.parameters.training import GradientClipping, ScheduleParameters, SegmentationTraining
 
 
 class SnapshotParameters(Parameters):
@@ -51,7 +51,7 @@ class SourceTrainingParameters(SegmentationTraining):
     )
 
 
-class PriorLearningParameters(Parameters):
+class PriorLearningParameters(GradientClipping):
     """One VAE per kernel group."""
 
     latent_dim: Annotated[int, Field(ge=1)] = Field(default=6, description="Latent dimensions of a kernel.")

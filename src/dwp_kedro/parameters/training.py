@@ -117,7 +117,17 @@ class PatchParameters(Parameters):
         return self
 
 
-class SegmentationTraining(Parameters):
+class GradientClipping(Parameters):
+    """What every block of a training has."""
+
+    gradient_norm: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Largest Euclidean norm of a step's gradient, over all weights together; a longer one is "
+        "scaled down to it. null: never.",
+    )
+
+
+class SegmentationTraining(GradientClipping):
     """What source and target training share."""
 
     batch_size: Annotated[int, Field(ge=1)] = Field(default=2, description="Volumes per step.")

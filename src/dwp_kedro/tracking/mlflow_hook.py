@@ -21,6 +21,7 @@ from dwp_kedro.tracking.git_state import git_state
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.pipeline_run import PipelineRun
 from dwp_kedro.tracking.run_options import run_options
+from dwp_kedro.tracking.told import describe
 from dwp_kedro.tracking.tracking_error import TrackingError
 
 _REPORT = "target_evaluation.report"
@@ -90,12 +91,12 @@ class MlflowHook:
                 self._run.end_node(node)
 
     @hook_impl(tryfirst=True)
-    def on_node_error(self, node: Node) -> None:
-        """End the node's child as FAILED."""
+    def on_node_error(self, error: Exception, node: Node) -> None:
+        """End the node's child as FAILED, with its cause."""
         if self._run is not None:
             self._stop_listening()
             self._run.end_curves(node)
-            self._run.fail_node(node)
+            self._run.fail_node(node, describe(error))
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -129,9 +130,9 @@ class MlflowHook:
         rich.get_console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
     @hook_impl
-    def on_pipeline_error(self) -> None:
-        """End the parent as FAILED."""
-        self._end("FAILED")
+    def on_pipeline_error(self, error: Exception) -> None:
+        """End the parent as FAILED, with its cause."""
+        self._end("FAILED", describe(error))
 
     def _stop_listening(self) -> None:
         token = self._token.get()
@@ -139,13 +140,13 @@ class MlflowHook:
             progress.remove_listener(token)
             self._token.set(None)
 
-    def _end(self, status: str) -> None:
+    def _end(self, status: str, failure: str | None = None) -> None:
         run, self._run = self._run, None
         if run is not None:
             atexit.unregister(self._end)
             self._stop_listening()
             try:
-                run.end(status)
+                run.end(status, failure)
             except TrackingError as error:
                 if status == "FINISHED":
                     raise

@@ -34,6 +34,7 @@ from dwp_kedro.tracking.run_parameters import (
 _WEIGHTS = ("checkpoint", "source_posterior", "prior")
 """Last parts of the names of datasets of which MLflow gets the place only."""
 
+_LONGEST_TAG = 5000  # characters, MLflow's own limit
 _PICTURES = (".png", ".html")
 _UPLOAD_PICTURES = "tracking.upload_pictures"
 _LOG_MODELS = "tracking.log_models"
@@ -98,13 +99,13 @@ class PipelineRun:
             curves = self._curves.pop(node.name)
         curves.flush()
 
-    def fail_node(self, node: Node) -> None:
-        """End the node's child as FAILED."""
+    def fail_node(self, node: Node, failure: str) -> None:
+        """End the node's child as FAILED; the tag ``failure`` says why."""
         self._nodes.end(node)
         with self._lock:
             child = self._children.get(child_of(node))
             if child is not None:
-                self._end_child(child, "FAILED")
+                self._end_child(child, "FAILED", failure)
 
     def output_saved(self, node: Node, name: str, value: Any) -> None:
         """Log metrics, a checkpoint's or prior's place, tables and figures; end the node with its last output."""
@@ -125,8 +126,9 @@ class PipelineRun:
             if all(self._is_skipped(other) for other in child.waiting.values()):
                 self._end_child(child, "FINISHED")
 
-    def end(self, status: str) -> None:
-        """End the parent, and whatever children are left.
+    def end(self, status: str, failure: str | None) -> None:
+        """End the parent, and whatever children are left; ``failure``, why the run failed, is
+        their tag of that name.
 
         After FINISHED none of them has anything to do. After FAILED, a child whose node had not ended failed
         with it, others were KILLED. After KILLED, so were all, and the parent is FAILED and says why.
@@ -138,12 +140,12 @@ class PipelineRun:
             running = self._nodes.names()
             for child in self._children.values():
                 cut_short = status == "FAILED" and not running.intersection(child.waiting)
-                self._end_child(child, "KILLED" if cut_short else status)
+                self._end_child(child, "KILLED" if cut_short else status, None if cut_short else failure)
             if status == "FINISHED":
                 self._finish_records()
         if status == "KILLED":
             self._store.set_tag(self.parent, "stopped", "by the user or the system; resume it")
-        self._store.end_run(self.parent, "FINISHED" if status == "FINISHED" else "FAILED")
+        self._end_run(self.parent, "FINISHED" if status == "FINISHED" else "FAILED", failure)
 
     def smallest_cells(self) -> tuple[int | None, list[str], set[str]]:
         """Return the smallest train size in the pipeline's grid, its cells' latest finished runs, and methods.
@@ -194,10 +196,15 @@ class PipelineRun:
         dataset: Any = self._catalog.get(name)  # Not catalog.load, which would log it as the run's own doing.
         return dataset.load()
 
-    def _end_child(self, child: _Child, status: str) -> None:
+    def _end_child(self, child: _Child, status: str, failure: str | None = None) -> None:
         if not child.ended:
             child.ended = True
-            self._store.end_run(child.run_id, status)
+            self._end_run(child.run_id, status, failure)
+
+    def _end_run(self, run_id: str, status: str, failure: str | None) -> None:
+        if failure is not None:
+            self._store.set_tag(run_id, "failure", failure[:_LONGEST_TAG])
+        self._store.end_run(run_id, status)
 
     def _is_skipped(self, node: Node) -> bool:
         """Tell whether --only-missing-outputs leaves the node out; Kedro decides that after its hooks ran."""

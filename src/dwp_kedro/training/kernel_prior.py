@@ -76,6 +76,7 @@ def learn_prior(
     schedule: Schedule,
     seed: int,
     compute: Compute,
+    gradient_norm: float | None = None,
 ) -> tuple[DeepWeightPrior, History]:
     """Fit a kernel VAE to kept kernels (n, 27), divided by their root mean square, which is the prior's scale."""
     scale = spread(kernels)
@@ -87,6 +88,7 @@ def learn_prior(
         task=task,
         batch_size=batch_size,
         schedule=schedule,
+        gradient_norm=gradient_norm,
         seed=seed,
         compute=compute,
     )

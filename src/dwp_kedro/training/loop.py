@@ -10,26 +10,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau
+from torch.nn.utils import get_total_norm
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dwp_kedro.progress import log_metrics, report_progress
 from dwp_kedro.training.batches import Batches, take_rows
+from dwp_kedro.training.finiteness import (
+    TrainingError,
+    broken_gradient,
+    broken_terms,
+    broken_weights,
+    is_finite,
+)
 from dwp_kedro.training.hardware import describe_device
 from dwp_kedro.training.objective import Objective
+from dwp_kedro.training.observer import Observer
 from dwp_kedro.training.precision import resolve_precision
+from dwp_kedro.training.schedulers import make_scheduler
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.state import capture, fingerprint, read_state, restore, write_state
 from dwp_kedro.training.transform import Column, Transform
-
-
-class TrainingError(RuntimeError):
-    """A training cannot go on."""
 
 
 @dataclass
@@ -44,22 +50,6 @@ class History:
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
-
-
-class Observer(Protocol):
-    """Watches a training from step to step; what it gathers is saved and put back with the training's state."""
-
-    def after_step(self, step: int) -> None:
-        """Look at the weights that the training's step number ``step`` has made; the first is 1."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """All that was gathered so far."""
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Put back what was gathered."""
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values that it depends on: a resumed training needs the same."""
 
 
 def make_fabric(compute: Compute, shape: Sequence[int]) -> Fabric:
@@ -82,6 +72,7 @@ def train(
     seed: int,
     compute: Compute,
     l2: float = 0.0,
+    gradient_norm: float | None = None,
     rows: Sequence[int] | None = None,
     transform: Transform | None = None,
     observer: Observer | None = None,
@@ -92,27 +83,32 @@ def train(
     memory or on disk; a row may be named more than once; None: each once). Only the parameters that require a
     gradient move. The learning rate falls when the epoch's mean *data term* stops falling, or along a cosine, or
     stays; nothing but ``data`` is looked at. ``transform`` changes each batch, in a background thread and while
-    the batch before it is learnt from; rows of different sizes need one that makes them alike.
+    the batch before it is learnt from; rows of different sizes need one that makes them alike. The objective's
+    gradient (without the penalty's) is scaled down to the Euclidean norm ``gradient_norm``, over all parameters
+    together, where it is longer; None: never.
 
     Where ``compute`` names a state folder, a training of this name that was killed goes on from its last saved
     epoch, and gives on a CPU the same bits as an uninterrupted one.
 
     Raises:
-        TrainingError: if the loss is not finite; the message names the terms and the step.
+        TrainingError: if a term of the objective, the gradient or a weight is not finite. The first two are seen
+            before they could reach the weights. The message names term or layer, step, and the last saved state,
+            which is kept.
     """
     fabric = make_fabric(compute, _shape(data, transform))
     parameters = [p for p in objective.parameters() if p.requires_grad]
     # The gradient of l2·Σw² is 2·l2·w: Adam's weight decay (not AdamW's) is exactly that penalty.
     optimiser = torch.optim.Adam(parameters, lr=schedule.learning_rate, weight_decay=2 * l2)
     settings: dict[str, Any] = {"batch_size": batch_size, "schedule": schedule.as_dict(), "seed": seed, "l2": l2}
-    settings |= {"precision": _precision(fabric), "objective": objective.settings(), "rows": rows}
+    settings |= {"gradient_norm": gradient_norm, "precision": _precision(fabric), "rows": rows}
+    settings["objective"] = objective.settings()
     settings["trained"] = [name for name, p in objective.named_parameters() if p.requires_grad]
     settings["transform"] = None if transform is None else transform.settings()
     settings["observer"] = None if observer is None else observer.settings()
     made_of = fingerprint(settings, data, objective)
     module, prepared = fabric.setup(objective, optimiser)
     index = torch.arange(len(data[0])) if rows is None else torch.tensor(rows)
-    run = _Run(fabric, module, prepared, schedule, task, made_of, compute, observer)
+    run = _Run(fabric, module, prepared, schedule, gradient_norm, task, made_of, compute, observer)
     return run.finish(data, index, batch_size, seed, transform)
 
 
@@ -125,32 +121,19 @@ class _Run:
         module: Any,
         optimiser: Any,
         schedule: Schedule,
+        gradient_norm: float | None,
         task: str,
         made_of: str,
         compute: Compute,
         observer: Observer | None,
     ) -> None:
         self.fabric, self.module, self.optimiser, self.schedule = fabric, module, optimiser, schedule
+        self.gradient_norm, self.last_step, self.saved_step = gradient_norm, 0, 0
         self.task, self.made_of, self.compute, self.observer = task, made_of, compute, observer
         folder = compute.state_folder
         self.state_path: Path | None = None if folder is None else folder / f"{task.replace(' ', '_')}.safetensors"
-        self.scheduler: ReduceLROnPlateau | CosineAnnealingLR | ConstantLR
-        if schedule.kind == "plateau":
-            self.scheduler = ReduceLROnPlateau(
-                optimiser.optimizer,
-                factor=schedule.factor,
-                patience=schedule.patience,
-                threshold=schedule.threshold,
-                threshold_mode="abs",  # a share of a negative data term, as kernel VAEs have, would be no progress
-                min_lr=schedule.min_learning_rate,
-            )
-        elif schedule.kind == "cosine":
-            assert schedule.max_steps is not None
-            self.scheduler = CosineAnnealingLR(
-                optimiser.optimizer, T_max=schedule.max_steps, eta_min=schedule.min_learning_rate
-            )
-        else:
-            self.scheduler = ConstantLR(optimiser.optimizer, factor=1.0)
+        self.trained = {name: p for name, p in module.module.named_parameters() if p.requires_grad}
+        self.scheduler = make_scheduler(schedule, optimiser.optimizer)
 
     def finish(
         self,
@@ -163,12 +146,12 @@ class _Run:
         """Train from the start, or from the saved state, to the end."""
         device = self.fabric.device
         generators = {"order": make_generator(seed, "order"), "noise": make_generator(seed, "noise", device)}
-        last_step = self._last_step(math.ceil(len(rows) / batch_size))
+        self.last_step = self._last_step(math.ceil(len(rows) / batch_size))
         history, step = self._resume(generators)
         earlier, started, saved = history.seconds, time.monotonic(), time.monotonic()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        report_progress(self.task, step, last_step)
+        report_progress(self.task, step, self.last_step)
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
             batches = Batches(
                 data,
@@ -177,29 +160,28 @@ class _Run:
                 order=generators["order"],
                 transform=transform,
                 seed=seed,
-                last_step=last_step,
+                last_step=self.last_step,
                 pin=device.type == "cuda",
                 thread=thread,
             )
-            while step < last_step and not self._rate_is_exhausted():
-                row, step = self._epoch(batches, step, last_step, generators["noise"])
+            while step < self.last_step and not self._rate_is_exhausted():
+                row, step = self._epoch(batches, step, generators["noise"])
                 history.rows.append({"step": step, **row})
                 history.seconds = earlier + time.monotonic() - started
                 log_metrics(row, step)
                 if self.state_path and time.monotonic() - saved >= self.compute.state_every_seconds:
                     self._save(generators, history, step)
                     saved = time.monotonic()
-        if step < last_step:  # the learning rate was exhausted first
-            report_progress(self.task, last_step, last_step)
+        self._require_finite_weights(step)
+        if step < self.last_step:  # the learning rate was exhausted first
+            report_progress(self.task, self.last_step, self.last_step)
         history.seconds = earlier + time.monotonic() - started
         history.peak_memory_mb = _peak_memory_mb(device)
         if self.state_path:
             self.state_path.unlink(missing_ok=True)
         return history
 
-    def _epoch(
-        self, batches: Batches, step: int, last_step: int, noise: torch.Generator
-    ) -> tuple[dict[str, float], int]:
+    def _epoch(self, batches: Batches, step: int, noise: torch.Generator) -> tuple[dict[str, float], int]:
         """Go once through the rows; return the epoch's means and the step at its end."""
         sums: dict[str, float] = {}
         seen = 0
@@ -211,7 +193,7 @@ class _Run:
             seen += len(batch[0])
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch[0])
-            report_progress(self.task, step, last_step, loss=terms["loss"])
+            report_progress(self.task, step, self.last_step, loss=terms["loss"])
         row = {name: total / seen for name, total in sums.items()}
         row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
         if isinstance(self.scheduler, ReduceLROnPlateau):
@@ -222,17 +204,33 @@ class _Run:
         self.optimiser.zero_grad()
         terms = self.module(*self.fabric.to_device(batch), step=step, generator=noise)
         values = {name: value.item() for name, value in terms.items()}
-        if not math.isfinite(values["loss"]):
-            broken = [name for name, value in values.items() if not math.isfinite(value)]
-            raise TrainingError(
-                f"{self.task}: {', '.join(broken)} not finite at step {step}. Lower schedule.learning_rate, or "
-                "check the preprocessed volumes of the subjects trained on."
-            )
+        if (cause := broken_terms(values)) is not None:
+            raise self._stopped(f"{cause} in step {step + 1} of {self.last_step}", batch)
         self.fabric.backward(terms["loss"])
+        norm = get_total_norm([p.grad for p in self.trained.values() if p.grad is not None]).item()
+        if (cause := broken_gradient(norm, self.trained, values)) is not None:
+            raise self._stopped(f"{cause} in step {step + 1} of {self.last_step}", batch)
+        if self.gradient_norm is not None:
+            self.fabric.clip_gradients(self.module, self.optimiser, max_norm=self.gradient_norm)
         self.optimiser.step()
         if not isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step()
-        return values
+        return {**values, "gradient_norm": norm}
+
+    def _stopped(self, cause: str, batch: tuple[Tensor, ...] = ()) -> TrainingError:
+        """Say why the training stops, what is kept of it, and what to do."""
+        kept = "No state of it had been saved yet"
+        if self.saved_step:
+            kept = f"Its last good state, after step {self.saved_step}, is kept in {self.state_path}"
+        mend = "lower its learning rate, or set gradient_norm in its block of parameters"
+        if not is_finite(batch):
+            mend = "the batch itself holds values that are not finite: check the preprocessed volumes"
+        return TrainingError(f"{self.task}: {cause}. {kept}. To mend it: {mend}.")
+
+    def _require_finite_weights(self, step: int) -> None:
+        """Refuse weights that a finite gradient and a huge learning rate have made."""
+        if (cause := broken_weights(self.module.module)) is not None:
+            raise self._stopped(f"{cause} after step {step} of {self.last_step}")
 
     def _last_step(self, steps_per_epoch: int) -> int:
         if self.schedule.kind != "plateau":
@@ -257,11 +255,13 @@ class _Run:
         self.scheduler.load_state_dict(progress["scheduler"])
         for group in self.optimiser.param_groups:
             group["lr"] = progress["learning_rate"]
+        self.saved_step = progress["step"]
         device, precision = describe_device(self.fabric.device), _precision(self.fabric)
         return History(device, precision, progress["history"], progress["seconds"]), progress["step"]
 
     def _save(self, generators: dict[str, torch.Generator], history: History, step: int) -> None:
         assert self.state_path is not None
+        self._require_finite_weights(step)
         progress = {
             "step": step,
             "history": history.rows,
@@ -272,6 +272,7 @@ class _Run:
         observed = {} if self.observer is None else self.observer.state_dict()
         state = capture(self.module.module, self.optimiser.optimizer, generators, observed, progress)
         write_state(state, self.state_path, self.made_of)
+        self.saved_step = step
 
 
 def _shape(data: tuple[Column, ...], transform: Transform | None) -> Sequence[int]:

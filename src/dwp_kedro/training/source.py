@@ -59,6 +59,7 @@ def train_source(
     compute: Compute,
     rows: Sequence[int],
     transform: Transform | None = None,
+    gradient_norm: float | None = None,
 ) -> History:
     """Train ``network`` in place on ``rows`` of ``data``.
 
@@ -73,6 +74,7 @@ def train_source(
         seed=seed,
         compute=compute,
         l2=l2,
+        gradient_norm=gradient_norm,
         rows=rows,
         transform=transform,
     )
@@ -90,6 +92,7 @@ def collect_source_posterior(
     seed: int,
     compute: Compute,
     transform: Transform | None = None,
+    gradient_norm: float | None = None,
 ) -> tuple[dict[str, Tensor], History]:
     """Train a copy of a converged network on and describe where its weights go by a Gaussian (SWAG).
 
@@ -106,6 +109,7 @@ def collect_source_posterior(
         seed: of the order of the volumes and of ``transform``.
         compute: where to train; a killed training goes on from its saved state.
         transform: changes each batch.
+        gradient_norm: largest norm of the gradient; None: any.
 
     Returns:
         ``mean/``, ``variance/`` and ``deviations/{parameter}`` (see :meth:`Snapshots.gaussian`), and the curves.
@@ -121,6 +125,7 @@ def collect_source_posterior(
         seed=seed,
         compute=compute,
         l2=l2,
+        gradient_norm=gradient_norm,
         transform=transform,
         observer=observer,
     )

@@ -78,6 +78,7 @@ def learn_group(
         literal_heads=learning.heads == "literal",
         batch_size=learning.batch_size,
         schedule=schedule_settings(learning.schedule),
+        gradient_norm=learning.gradient_norm,
         seed=learning.seed,
         compute=compute_settings(compute),
     )

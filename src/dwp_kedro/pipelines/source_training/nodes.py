@@ -137,6 +137,7 @@ def _loop_arguments(training: SourceTrainingParameters, compute: ComputeParamete
         "batch_size": training.batch_size,
         "dice_weight": training.dice_weight,
         "l2": training.l2,
+        "gradient_norm": training.gradient_norm,
         "seed": seed,
         "compute": compute_settings(compute),
         "transform": training_transform(training),

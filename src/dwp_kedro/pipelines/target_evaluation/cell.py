@@ -107,6 +107,7 @@ def train_cell(
         task=f"target {cell.label}",
         batch_size=training.batch_size,
         schedule=schedule_settings(training.schedule),
+        gradient_norm=training.gradient_norm,
         seed=cell.draw_seed,
         compute=compute_settings(compute),
         transform=training_transform(training),
