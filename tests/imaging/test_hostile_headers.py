@@ -52,8 +52,8 @@ def with_wrong_fields(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         name = draw(st.sampled_from(list(FIELDS)))
         value: Any = draw(FIELDS[name])
-        if header[name].dtype.kind in "iu" and not np.isfinite(value):  # the offset of NIfTI-2 is an integer
-            value = 0
+        if header[name].dtype.kind in "iu":  # the offset of NIfTI-2, too
+            value = int(np.clip(np.nan_to_num(value), -(2**15), 2**15 - 1))
         if header[name].shape:
             header[name][draw(st.integers(0, len(header[name]) - 1))] = value
         else:
@@ -99,7 +99,7 @@ def test_any_header(content: bytes, label: bool) -> None:
         use(content, "scan.nii", label)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(content=with_wrong_fields(), data=st.data())
 def test_any_compressed_file(content: bytes, data: st.DataObject) -> None:
     packed = bytearray(gzip.compress(content, mtime=0))

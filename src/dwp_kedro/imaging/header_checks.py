@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_DEFLATED = 1032
 """No byte of a gzip file stands for more bytes than this (zlib's documentation)."""
+_KNOWN_SPACES = range(6)  # of sform_code and qform_code; nibabel takes others for 0 and reads another affine
 _FOREIGN_UNITS = {1: "metres", 3: "micrometres"}
 _MOST_TILT = 1.0  # degrees off a right angle; changes a voxel's volume by 0.02 %
 _MOST_CONFLICT = 0.5  # voxels between sform and qform: the latter is stored with few digits
@@ -49,6 +50,12 @@ def check_raw_header(header: Any, source: str) -> None:
         if not 0 < size < np.inf:
             raise VolumeError(
                 f"{source}: a voxel size in the header is {size:g}; write the true spacing (pixdim) into it"
+            )
+    for form in ("sform_code", "qform_code"):
+        if header[form] not in _KNOWN_SPACES:
+            raise VolumeError(
+                f"{source}: its {form} is {header[form]}, which NIfTI does not know; write the right one (1: "
+                "scanner)"
             )
     unit = int(header["xyzt_units"]) & 7
     if unit in _FOREIGN_UNITS:

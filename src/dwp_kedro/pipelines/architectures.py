@@ -112,7 +112,7 @@ def rebuild(checkpoint: Checkpoint) -> list[nn.Module]:
     components = checkpoint.metadata.get("components")
     if not isinstance(components, int) or components < 1:
         raise CheckpointError(
-            f"the checkpoint {checkpoint.source} says of its components {components!r}, not how many they are. Give "
+            f"the checkpoint {checkpoint.source} says of its components {components!r}, not how many; give "
             "the checkpoint of a cell of target_evaluation; if it is one, train it anew."
         )
     for k in range(components):
