@@ -30,7 +30,7 @@ _CHANNEL_REFERENCE = re.compile(r"(?P<path>.+\.nii(?:\.gz)?)#(?P<channel>\d+)")
 _UNREADABLE = (
     ImageFileError, HeaderDataError, WrapStructError, EOFError, OSError, zlib.error, ValueError, OverflowError,
 )  # fmt: skip
-_LARGEST_LABEL = 2**31 - 1
+_LARGEST_LABEL = 2**31
 
 _Open = Callable[[], AbstractContextManager[BinaryIO]]
 
@@ -102,7 +102,7 @@ def read_volume(path: str | Path, *, label: bool = False, ndim: int = 3) -> Volu
     if not file.is_file():
         raise VolumeError(f"{file}: no such file; check the path, or bring the file there")
     size = file.stat().st_size
-    is_compressed = file.name.endswith(".gz")
+    is_compressed = file.name.lower().endswith(".gz")
     opener: _Open = partial(gzip.open, file) if is_compressed else partial(file.open, "rb")
     try:
         with opener() as stream:
@@ -118,7 +118,7 @@ def read_volume(path: str | Path, *, label: bool = False, ndim: int = 3) -> Volu
 def decode_volume(content: bytes, name: str, *, label: bool = False, ndim: int = 3) -> Volume:
     """Like :func:`read_volume`, from the content of a file called ``name``."""
     _check_suffix(name)
-    is_compressed = name.endswith(".gz")
+    is_compressed = name.lower().endswith(".gz")
 
     def opener() -> AbstractContextManager[BinaryIO]:
         return gzip.open(io.BytesIO(content)) if is_compressed else io.BytesIO(content)
