@@ -85,6 +85,12 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.fixture
+def unrun_project(tmp_path: Path) -> Path:
+    """A copy of the project as it is in the repository."""
+    return copy_of_project(tmp_path / "dwp-kedro")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real labelled scans, where they are present."""

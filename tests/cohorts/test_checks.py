@@ -42,6 +42,12 @@ def test_paths_that_stay(path: str) -> None:
 
 
 def test_duplicates_name_each_other() -> None:
-    problems = find_duplicates({"a": "1", "b": "2", "c": "1", "d": "1"})
-    assert [problem.subject for problem in problems] == ["a", "c", "d"]
-    assert "as a, d." in problems[1].problem
+    labels = {"a": "1", "b": "2", "c": "3", "d": "4", "e": "2"}
+    problems = find_duplicates({"a": "1", "b": "2", "c": "1", "d": "1", "e": "3"}, labels)
+    assert [(problem.subject, problem.problem) for problem in problems] == [
+        ("a", "has the same image content as c, d."),
+        ("b", "has the same label map as e."),
+        ("c", "has the same image content as a, d."),
+        ("d", "has the same image content as a, c."),
+        ("e", "has the same label map as b."),
+    ]

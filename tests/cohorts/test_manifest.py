@@ -60,6 +60,9 @@ def test_facts(tmp_path: Path) -> None:
     manifest, problems = build_manifest(cohort(tmp_path))
     files = [tmp_path / "a" / name for name in ("flair.nii.gz", "t1.nii.gz", "seg.nii.gz")]
     scans = [read_volume(file).array for file in files[:2]]
+    content = hashlib.sha256()
+    for scan in scans:
+        content.update(b"(6, 7, 4)" + np.ascontiguousarray(scan[::-1, ::-1]).tobytes())  # LPS in RAS
     assert problems.empty
     assert list(manifest.columns) == MANIFEST_COLUMNS
     assert (
@@ -78,6 +81,7 @@ def test_facts(tmp_path: Path) -> None:
                 "label_ml": 0.015,  # 3 voxels of 1 x 1 x 5 mm
                 "label_values": "0 2 4",
                 "fingerprint": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16],
+                "image_content": content.hexdigest()[:16],
             }
         ]
     )
@@ -181,6 +185,7 @@ def test_csv_rows_that_leave_repeat_or_are_missing(tmp_path: Path) -> None:
 def test_channel_of_a_4d_file(tmp_path: Path) -> None:
     array = np.arange(6 * 7 * 4 * 2, dtype=np.float32).reshape(6, 7, 4, 2)
     label = np.ones((6, 7, 4), np.uint8)
+    label[0] = 0
     save(tmp_path / "imagesTr" / "x.nii.gz", array)
     save(tmp_path / "labelsTr" / "x.nii.gz", label)
     (tmp_path / "dataset.json").write_text(

@@ -22,7 +22,7 @@ def _prior(value: float) -> dict[str, Any]:
 
 def _kernels(value: float) -> dict[str, Any]:
     zeros = torch.zeros(2, dtype=torch.int64)
-    kernels = KernelTensor(torch.full((2, 3, 3, 3), value), ["network_0"] * 2, ["a"] * 2, zeros, zeros)
+    kernels = KernelTensor(torch.full((2, 3, 3, 3), float(value)), ["network_0"] * 2, ["a"] * 2, zeros, zeros)
     return {"/card.json": {"name": "plaques", "value": value}, "/group_1_kernels.safetensors": kernels}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -67,6 +67,7 @@ def test_data_type_on_disk(tmp_path: Path, written: type, read: type) -> None:
     assert np.array_equal(read_volume(tmp_path / "scan.nii.gz").array, array)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.int64, (2, 3, 2), elements=st.integers(-(2**31), 2**31 - 1)))
 def test_integers_survive_their_smallest_type(array: np.ndarray) -> None:
     content = encode_volume(Volume.from_array(array, np.eye(4)), "label.nii")

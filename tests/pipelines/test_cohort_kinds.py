@@ -95,16 +95,7 @@ def transfer(cohort: CohortParameters, state_folder: Path) -> Transfer:
     learning = PriorLearningParameters(latent_dim=2, mixture_components=2, schedule=FEW_STEPS)
 
     manifest, problems = read_cohort(cohort)
-    problems = collect_problems(
-        problems,
-        manifest,
-        GRID,
-        cohort,
-        starts_from_source=True,
-        source_problems=problems,
-        source_manifest=manifest,
-        source=cohort,
-    )
+    problems = collect_problems(problems, manifest, GRID, cohort, starts_from_source=True)
     partitions, preprocessed = preprocess_cohort(manifest, problems, cohort)
     saved = {name: load() for name, load in sorted(partitions.items())}
     volumes = lazily(saved)

@@ -24,11 +24,11 @@ GRID = GridParameters(n_train=[1], n_splits=1, n_test=1)
 SUBJECTS = ("a", "a-b", "a_0", "b")
 
 
-def write_cohort(folder: Path, labelled: dict[str, tuple[slice, ...]] | None = None) -> None:
-    for number, name in enumerate(SUBJECTS):
+def write_cohort(folder: Path, labelled: dict[str, tuple[slice, ...]] | None = None, seed: int = 0) -> None:
+    for number, name in enumerate(SUBJECTS, start=seed):
         generator = np.random.default_rng(number)
         label = np.zeros((24, 24, 24), dtype=np.uint8)
-        label[(labelled or {}).get(name, (slice(8, 16),) * 3)] = 1
+        label[(labelled or {}).get(name, (slice(8, 16), slice(8, 16), slice(4 + number, 12 + number)))] = 1
         image = generator.random((24, 24, 24)).astype(np.float32) + label
         write_volume(Volume.from_array(image, np.eye(4)), folder / name / "image.nii.gz")
         write_volume(Volume.from_array(label, np.eye(4)), folder / name / "label.nii.gz")
@@ -82,11 +82,13 @@ def test_a_label_that_the_grid_loses_is_refused_with_its_subject(tmp_path: Path)
 
 
 def test_a_source_network_that_cannot_fit_is_found_before_training(tmp_path: Path):
-    write_cohort(tmp_path)
-    source = cohort_in(tmp_path, labels={"core": [1], "rim": [2]})
-    target = cohort_in(tmp_path)
+    write_cohort(tmp_path / "source", seed=4)
+    write_cohort(tmp_path / "target")
+    source = cohort_in(tmp_path / "source", labels={"core": [1], "rim": [2]})
+    target = cohort_in(tmp_path / "target")
+    source_manifest, source_problems = read_cohort(source)
     manifest, problems = read_cohort(target)
-    given = {"source_problems": problems, "source_manifest": manifest, "source": source}
+    given = {"source_problems": source_problems, "source_manifest": source_manifest, "source": source}
     table = collect_problems(problems, manifest, GRID, target, starts_from_source=True, **given)
     assert len(table) == 1
     assert "source has [1] channels, 2 classes; target has [1] channels, 1 classes" in table["problem"].item()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dwp_kedro.bayes.control_priors import FittedDensity, GaussianPrior, ScaleMixturePrior
 from dwp_kedro.bayes.groups import KernelGroup
 from dwp_kedro.bayes.priors import DeepWeightPrior
-from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError, load_weights
+from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError, build_network, load_weights
 from dwp_kedro.networks.kernel_vae import KernelVAE
 
 FORMAT = "dwp-kedro prior 2"
+_ASK = "Name a file that the pipeline prior_learning or export_prior of this version wrote."
 _CONTROLS: dict[str, type[ScaleMixturePrior | GaussianPrior]] = {
     "scale_mixture": ScaleMixturePrior,
     "gaussian": GaussianPrior,
@@ -106,44 +109,58 @@ def unpack_prior(checkpoint: Checkpoint) -> NetworkPrior:
     """Build a fresh prior, which shares no tensor with ``checkpoint``.
 
     Raises:
-        CheckpointError: if the file is no prior of this format, or a group's weights do not fit.
+        CheckpointError: if the file is no prior of this format, its metadata are not such a prior's, or weights
+            do not fit or are NaN or infinite.
     """
     weights, metadata = checkpoint.weights, checkpoint.metadata
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"this file is not a prior that can be read here (its format is {metadata.get('format')!r}, not "
-            f"{FORMAT!r}). Name a file that the pipeline prior_learning or export_prior of this version wrote."
+            f"{FORMAT!r}). {_ASK}"
         )
     missing = sorted({"kernel_vaes", "control_scales", "card"} - metadata.keys())
     if missing:
         raise CheckpointError(f"this file's metadata lack {', '.join(missing)}: ask for it, or learn it, again.")
-    groups = {}
-    for name, arguments in metadata["kernel_vaes"].items():
-        vae = KernelVAE(arguments["latent_dim"], arguments["literal_heads"])
-        load_weights(vae, _part(weights, f"{name}/"), f"the prior's {name}")
-        groups[name] = DeepWeightPrior(vae, arguments["scale"])
-    controls = {
-        kind: {group: _control(kind, group, weights, scale) for group, scale in scales.items()}
-        for kind, scales in metadata["control_scales"].items()
-    }
-    return NetworkPrior(
-        groups,
-        metadata["card"],
-        controls,
-        _copied(weights, "source_network/"),
-        _copied(weights, "source_posterior/"),
-    )
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"this file holds NaN or infinite numbers, in {name}. {_ASK}")
+    try:
+        groups = {name: _group(name, weights, given) for name, given in metadata["kernel_vaes"].items()}
+        controls = {
+            kind: {group: _control(kind, group, weights, scale) for group, scale in scales.items()}
+            for kind, scales in metadata["control_scales"].items()
+        }
+        card = {**metadata["card"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"this file is no prior: its metadata lack something or have something else in its place ({error!r}). "
+            f"{_ASK}"
+        ) from error
+    source_network, source_posterior = (_copied(weights, f"source_{of}/") for of in ("network", "posterior"))
+    return NetworkPrior(groups, card, controls, source_network, source_posterior)
+
+
+def _group(name: str, weights: Mapping[str, Tensor], given: Mapping[str, Any]) -> DeepWeightPrior:
+    tensors, source = _part(weights, f"{name}/"), f"the prior's {name}"
+    vae = build_network(lambda: KernelVAE(given["latent_dim"], given["literal_heads"]), tensors, source)
+    load_weights(vae, tensors, source)
+    scale = given["scale"]
+    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise TypeError(f"the scale of {name} is {scale!r}")
+    return DeepWeightPrior(vae, scale)
 
 
 def _control(kind: str, group: str, weights: Mapping[str, Tensor], scale: float) -> FittedDensity:
     tensors = _part(weights, f"controls/{kind}/{group}/")
     try:
-        return _CONTROLS[kind](**tensors, scale=scale)
-    except (KeyError, TypeError) as error:
+        density = _CONTROLS[kind](**tensors, scale=scale)
+        density.log_prob(torch.zeros(1, 27))  # fails where shapes or types are others
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"the prior's {kind} of {group} cannot be built from {', '.join(tensors) or 'nothing'} ({error}). "
-            "Name a file that the pipeline prior_learning or export_prior of this version wrote."
+            f"{_ASK}"
         ) from error
+    return density
 
 
 def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -27,8 +30,8 @@ class Problem:
 
 
 def problems_table(cohort: str, problems: Iterable[Problem]) -> pd.DataFrame:
-    """Return the problems as a table with the columns cohort, subject, problem, file, mend."""
-    rows = [[cohort, p.subject, p.problem, p.file, p.mend] for p in problems]
+    """Return the problems as a table with the columns cohort, subject, problem, file, mend; all printable."""
+    rows = [[printable(text) for text in (cohort, p.subject, p.problem, p.file, p.mend)] for p in problems]
     return pd.DataFrame(rows, columns=PROBLEM_COLUMNS, dtype=str)
 
 
@@ -63,22 +66,54 @@ def leaves_folder(path: str) -> bool:
     return has_drive or posixpath.isabs(parts) or posixpath.normpath(parts).split("/")[0] == ".."
 
 
-def find_duplicates(contents: dict[str, str]) -> list[Problem]:
-    """List every subject (key) whose image content (value, a digest) another subject has too."""
-    subjects_by_content: dict[str, list[str]] = {}
-    for subject, content in contents.items():
-        subjects_by_content.setdefault(content, []).append(subject)
+def leads_out(path: str, folder: Path) -> bool:
+    """Say whether a path below a cohort's folder is, or goes through, a symbolic link that leads out of it."""
+    real = os.path.realpath(folder / path)
+    return not Path(real).is_relative_to(os.path.realpath(folder))
+
+
+def find_duplicates(images: Mapping[str, str], labels: Mapping[str, str]) -> list[Problem]:
+    """List every subject (key) whose image or label map (values, digests) another subject has too.
+
+    Subjects of which both are the same are listed once.
+    """
+    one_scan = "One scan under two names may be trained on and tested on: keep one of them."
+    one_label = "A label map belongs to one scan: find the one that is missing, or exclude the subject."
+    found = {}
+    for contents, what, mend in ((labels, "label map", one_label), (images, "image content", one_scan)):
+        subjects_by_content: dict[str, list[str]] = {}
+        for subject, content in contents.items():
+            subjects_by_content.setdefault(content, []).append(subject)
+        for same in subjects_by_content.values():
+            for subject in same if len(same) > 1 else []:
+                others = name_some([other for other in same if other != subject])
+                found[subject] = Problem(subject, f"has the same {what} as {others}.", "", mend)
+    return [found[subject] for subject in images if subject in found]
+
+
+def find_overlap(source: pd.DataFrame, target: pd.DataFrame) -> list[Problem]:
+    """List the subjects of the ``target`` manifest whose image is in the ``source`` manifest, too."""
+    in_source = dict(zip(source["image_content"], source["subject"], strict=True))
+    mend = "Source networks would be trained on what is tested on: exclude it from one of the cohorts."
     return [
-        Problem(
-            subject,
-            f"has the same image content as {_join(other for other in same if other != subject)}.",
-            "",
-            "One scan under two names may be trained on and tested on: keep one of them.",
-        )
-        for same in subjects_by_content.values()
-        if len(same) > 1
-        for subject in same
+        Problem(row["subject"], f"has the same image content as {in_source[content]} of the source.", "", mend)
+        for row in target.to_dict("records")
+        if (content := row["image_content"]) in in_source
     ]
+
+
+def is_printable(text: str) -> bool:
+    """Say whether a text has neither control characters nor halves of characters, which no table can keep."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def printable(text: str) -> str:
+    r"""Write what is not printable as Python does, so that no name or path can steer a terminal.
+
+    >>> printable("a\x1b[31m b")
+    'a\\x1b[31m b'
+    """
+    return "".join(c if is_printable(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def name_some(names: Sequence[str], most: int = 5) -> str:

@@ -45,7 +45,7 @@ class CheckpointDataset(FileDataset[Checkpoint]):
         path = self._load_file()
         content = self._fs.cat_file(path)
         header = read_header(io.BytesIO(content), path)
-        return Checkpoint(weights=decode_safetensors(content, path), metadata=header[METADATA_KEY])
+        return Checkpoint(decode_safetensors(content, path), header[METADATA_KEY], source=path)
 
     def save(self, data: Checkpoint) -> None:
         """Write the checkpoint to a temporary name, then rename it."""

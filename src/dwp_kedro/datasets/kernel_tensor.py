@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import torch
 from kedro.io.core import DatasetError
@@ -52,6 +53,8 @@ class KernelTensorDataset(FileDataset[KernelTensor]):
                 f"{path} holds {sorted(tensors)}, not kernels with their provenance. It was saved by another "
                 "dataset: delete it and run again the node that makes it."
             )
+        if wrong := _find_wrong(tensors, metadata):
+            raise DatasetError(f"{path} holds no kernels as this project writes them: {wrong}. Make it anew.")
         return KernelTensor(
             kernels=tensors["kernels"],
             network=[metadata["networks"][index] for index in tensors["network"].tolist()],
@@ -99,6 +102,23 @@ def encode_kernels(kernels: KernelTensor) -> bytes:
         },
         {"networks": networks, "layers": layers},
     )
+
+
+def _find_wrong(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
+    """Say what is wrong with kernels and their provenance; nothing if all is right."""
+    kernels, n = tensors["kernels"], tensors["kernels"].shape[:1]
+    if kernels.dtype != torch.float32 or kernels.shape[1:] != (3, 3, 3):
+        return f"kernels are {kernels.dtype} {tuple(kernels.shape)}, not float32 (n, 3, 3, 3)"
+    for name in sorted(_TENSORS - {"kernels"}):
+        if tensors[name].dtype != torch.int64 or tensors[name].shape != n:
+            return f"{name} is {tensors[name].dtype} {tuple(tensors[name].shape)}, not int64 {tuple(n)}"
+    for name in ("network", "layer"):
+        names, rows = metadata[f"{name}s"], tensors[name]
+        if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
+            return f"{name}s are no list of names"
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(names):
+            return f"{name} points outside its {len(names)} names"
+    return ""
 
 
 def _indices(names: list[str]) -> tuple[list[str], Tensor]:

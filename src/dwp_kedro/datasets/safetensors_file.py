@@ -40,29 +40,58 @@ def read_header(file: BinaryIO, path: str) -> dict[str, Any]:
     try:
         if length > _MAX_HEADER_BYTES:
             raise ValueError("its header is too long")
-        header = json.loads(file.read(length))
+        header = _load_json_object(file.read(length))
         texts = header.pop("__metadata__", {})
-    except (ValueError, AttributeError) as error:
-        raise _not_safetensors(path, error) from error
+        if not isinstance(texts, dict) or not all(_describes_tensor(entry) for entry in header.values()):
+            raise ValueError("its header is not one of safetensors")
+    except ValueError as error:
+        raise _not_safetensors(path, error) from None
     if METADATA_KEY not in texts:
         raise DatasetError(
             f"{path} is a safetensors file without the metadata this project writes (header key "
             f"'{METADATA_KEY}'). Point the catalog at a file that this project wrote, or save the tensors "
             "again through this dataset."
         )
-    return {"tensors": header, METADATA_KEY: json.loads(texts[METADATA_KEY])}
+    try:
+        return {"tensors": header, METADATA_KEY: _load_json_object(texts[METADATA_KEY])}
+    except ValueError as error:
+        raise DatasetError(
+            f"{path} has metadata that are no JSON object ({error}), so this project did not write it. Ask its "
+            "owner for the file again, or make it anew."
+        ) from None
 
 
 def decode_safetensors(content: bytes, path: str) -> dict[str, Tensor]:
     """Read all tensors; ``path`` names the file in the error.
 
     Raises:
-        DatasetError: if ``content`` is not a whole safetensors file.
+        DatasetError: if ``content`` is not a whole safetensors file, or has a data type that PyTorch has not.
     """
     try:
         return safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise _not_safetensors(path, error) from error
+    except (SafetensorError, KeyError) as error:
+        raise _not_safetensors(path, error) from None
+
+
+def _load_json_object(text: Any) -> dict[str, Any]:
+    """Parse JSON that must be an object.
+
+    Raises:
+        ValueError: It is anything else.
+    """
+    if not isinstance(text, str | bytes):
+        raise ValueError(f"a {type(text).__name__} where a text is meant")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"a {type(value).__name__} where an object is meant")
+    return value
+
+
+def _describes_tensor(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"dtype", "shape"} <= entry.keys()
 
 
 def _not_safetensors(path: str, error: Exception) -> DatasetError:

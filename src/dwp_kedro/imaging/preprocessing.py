@@ -57,7 +57,7 @@ def check_same_grid(volumes: Sequence[Volume]) -> None:
                 "bring both to one grid"
             )
         displacement = largest_displacement(first.shape, first.affine, other.affine)
-        if displacement > GRID_TOLERANCE:
+        if not displacement <= GRID_TOLERANCE:  # NaN is no agreement
             raise VolumeError(
                 f"{other.source}: lies up to {displacement:.3g} voxels away from {first.source}; "
                 "bring both to one grid, or repair the wrong affine"

@@ -7,26 +7,31 @@ import io
 import re
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from dwp_kedro.atomic_write import atomic_file
+from dwp_kedro.imaging.header_checks import VolumeError, check_raw_header, check_shape, check_size
 
 SUFFIXES = (".nii", ".nii.gz")
 _CHANNEL_REFERENCE = re.compile(r"(?P<path>.+\.nii(?:\.gz)?)#(?P<channel>\d+)")
-_UNREADABLE = (ImageFileError, HeaderDataError, WrapStructError, EOFError, OSError, zlib.error)
+# ValueError and OverflowError: numbers in a header that nibabel does not expect, such as an offset that is NaN.
+_UNREADABLE = (
+    ImageFileError, HeaderDataError, WrapStructError, EOFError, OSError, zlib.error, ValueError, OverflowError,
+)  # fmt: skip
+_LARGEST_LABEL = 2**31
 
-
-class VolumeError(ValueError):
-    """A volume that cannot be used; the message names the file and what to do."""
+_Open = Callable[[], AbstractContextManager[BinaryIO]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +62,7 @@ class Volume:
         """Voxels, axes as in the file; read at the first access.
 
         Raises:
-            VolumeError: the file is cut short, or has NaN or infinite voxels, or non-integer labels.
+            VolumeError: the file is cut short or damaged, or has NaN or infinite voxels, or non-integer labels.
         """
         return self._read()
 
@@ -87,32 +92,44 @@ def read_volume(path: str | Path, *, label: bool = False, ndim: int = 3) -> Volu
         ndim: number of axes; further axes of length 1 are dropped.
 
     Raises:
-        VolumeError: the file is missing, empty, no NIfTI, of other dimensions, or without a usable affine.
+        VolumeError: the file is missing, empty, no NIfTI, of other dimensions, without a usable affine or voxel
+            size, or smaller than the voxels it declares.
     """
     reference = _CHANNEL_REFERENCE.fullmatch(str(path))
     file = Path(reference["path"] if reference else path)
     _check_suffix(file)
     if not file.is_file():
         raise VolumeError(f"{file}: no such file; check the path, or bring the file there")
+    size = file.stat().st_size
+    is_compressed = file.name.lower().endswith(".gz")
+    opener: _Open = partial(gzip.open, file) if is_compressed else partial(file.open, "rb")
     try:
-        image = nib.load(file)
-        with nib.openers.Opener(str(file)) as stream:
+        with opener() as stream:
             first_bytes = stream.read(nib.Nifti2Header.sizeof_hdr)
+        image = _image_type(first_bytes).from_filename(file)
     except _UNREADABLE as error:
-        raise _no_nifti(file, file.stat().st_size, error) from error
-    return _to_volume(image, first_bytes, str(path), reference and int(reference["channel"]), label, ndim)
+        raise _no_nifti(file, size, error) from error
+    check_size(image, size, is_compressed, file)
+    channel = reference and int(reference["channel"])
+    return _to_volume(image, first_bytes, str(path), channel, label, ndim, opener if is_compressed else None)
 
 
 def decode_volume(content: bytes, name: str, *, label: bool = False, ndim: int = 3) -> Volume:
     """Like :func:`read_volume`, from the content of a file called ``name``."""
     _check_suffix(name)
+    is_compressed = name.lower().endswith(".gz")
+
+    def opener() -> AbstractContextManager[BinaryIO]:
+        return gzip.open(io.BytesIO(content)) if is_compressed else io.BytesIO(content)
+
     try:
-        raw = gzip.decompress(content) if name.endswith(".gz") else content
-        is_nifti2 = nib.Nifti2Header.may_contain_header(raw[: nib.Nifti2Header.sizeof_hdr])
-        image = (nib.Nifti2Image if is_nifti2 else nib.Nifti1Image).from_stream(io.BytesIO(raw))
+        with opener() as stream:
+            first_bytes = stream.read(nib.Nifti2Header.sizeof_hdr)
+        image = _image_type(first_bytes).from_stream(opener())
     except _UNREADABLE as error:
         raise _no_nifti(name, len(content), error) from error
-    return _to_volume(image, raw[: nib.Nifti2Header.sizeof_hdr], name, None, label, ndim)
+    check_size(image, len(content), is_compressed, name)
+    return _to_volume(image, first_bytes, name, None, label, ndim, opener if is_compressed else None)
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
@@ -152,13 +169,24 @@ def encode_volume(volume: Volume, name: str) -> bytes:
     return gzip.compress(content, compresslevel=1, mtime=0) if name.endswith(".gz") else content
 
 
-def _to_volume(image: Any, first_bytes: bytes, source: str, channel: int | None, label: bool, ndim: int) -> Volume:
-    shape = _check_shape(image.shape, source, channel, ndim)
+def _image_type(first_bytes: bytes) -> type[nib.Nifti1Image] | type[nib.Nifti2Image]:
+    is_nifti2 = nib.Nifti2Header.may_contain_header(first_bytes)
+    return nib.Nifti2Image if is_nifti2 else nib.Nifti1Image
+
+
+def _to_volume(
+    image: Any,
+    first_bytes: bytes,
+    source: str,
+    channel: int | None,
+    label: bool,
+    ndim: int,
+    compressed: _Open | None,
+) -> Volume:
+    shape = check_shape(image.shape, source, channel, ndim)
     header_type = type(image.header)
     raw_header = header_type(first_bytes[: header_type.sizeof_hdr], check=False)
-    # nibabel silently turns a zero voxel size into 1 mm.
-    if not np.all(raw_header["pixdim"][1:4] != 0):
-        raise VolumeError(f"{source}: a voxel size in the header is 0; write the true spacing (pixdim) into it")
+    check_raw_header(raw_header, source)
     if image.get_data_dtype().kind not in "iuf":
         raise VolumeError(
             f"{source}: voxels are {image.get_data_dtype()}, not numbers; convert colour or complex voxels "
@@ -175,43 +203,64 @@ def _to_volume(image: Any, first_bytes: bytes, source: str, channel: int | None,
         affine=np.asarray(image.affine, dtype=np.float64),
         header=header,
         source=source,
-        _read=partial(_read_array, image.dataobj, shape, source, channel, label),
+        _read=partial(_read_array, image.dataobj, compressed, shape, source, channel, label),
     )
 
 
-def _check_shape(shape: tuple[int, ...], source: str, channel: int | None, ndim: int) -> tuple[int, ...]:
-    """Shape of the volume in a file of ``shape``."""
-    if channel is not None:
-        if len(shape) != 4 or channel >= shape[3]:
-            raise VolumeError(f"{source}: no such channel in a file of shape {shape}; correct the number")
-        return shape[:3]
-    if len(shape) > ndim and all(side == 1 for side in shape[ndim:]):
-        return shape[:ndim]
-    if len(shape) != ndim:
-        mend = "name one channel of it (file.nii.gz#0)" if len(shape) == 4 else "give the right file"
-        raise VolumeError(f"{source}: {len(shape)}D, of shape {shape}, where {ndim}D is meant; {mend}")
-    return shape
-
-
-def _read_array(dataobj: Any, shape: tuple[int, ...], source: str, channel: int | None, label: bool) -> np.ndarray:
+def _read_array(
+    dataobj: ArrayProxy,
+    compressed: _Open | None,
+    shape: tuple[int, ...],
+    source: str,
+    channel: int | None,
+    label: bool,
+) -> np.ndarray:
     try:
-        array = np.asarray(dataobj if channel is None else dataobj[..., channel]).reshape(shape)
+        array = _read_voxels(dataobj, compressed, channel).reshape(shape)
     except (EOFError, OSError, zlib.error, ValueError) as error:
         raise VolumeError(
             f"{source}: the file is cut short or damaged ({error}); copy or download it again"
         ) from error
+    except MemoryError as error:
+        raise VolumeError(
+            f"{source}: its voxels do not fit into memory (shape {shape}); is this its true size? If so, crop it "
+            "or use a larger machine"
+        ) from error
     if array.dtype.kind == "f":
-        n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        with np.errstate(over="ignore"):
+            n_bad = int(array.size - np.count_nonzero(np.isfinite(array.astype(np.float32, copy=False))))
         if n_bad:
-            raise VolumeError(f"{source}: {n_bad} voxels are NaN or infinite; replace them, for example by 0")
-    if not label:
-        return array
+            raise VolumeError(
+                f"{source}: {n_bad} voxels are NaN or infinite, or too large for float32; replace them, for "
+                "example by 0"
+            )
+    return _to_labels(array, source) if label else array
+
+
+def _read_voxels(dataobj: ArrayProxy, compressed: _Open | None, channel: int | None) -> np.ndarray:
+    """Read all voxels, or those of one channel; of a gzip file to its end, where its checksum is."""
+    if compressed is None:
+        return np.asarray(dataobj if channel is None else dataobj[..., channel])
+    with compressed() as stream:
+        spec = (dataobj.shape, dataobj.dtype, dataobj.offset, dataobj.slope, dataobj.inter)
+        opened = ArrayProxy(stream, spec)
+        array = np.asarray(opened if channel is None else opened[..., channel])
+        while stream.read(1 << 20):
+            pass
+    return array
+
+
+def _to_labels(array: np.ndarray, source: str) -> np.ndarray:
+    """Voxels of a label map as the smallest integer type that holds them."""
     if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
         example = array[array != np.rint(array)][0]
         raise VolumeError(
-            f"{source}: a label map must hold integers, found {example:g}; give the right file, "
+            f"{source}: a label map must hold integers, found {example:.9g}; give the right file, "
             "or resample it with nearest neighbours"
         )
+    largest = max(abs(int(array.min())), abs(int(array.max())))
+    if largest > _LARGEST_LABEL:
+        raise VolumeError(f"{source}: a label map has small integers, found {largest:.3g}; give the right file")
     return array.astype(_smallest_integer_type(array))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.posterior import BayesianNetwork
-from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError, load_weights
+from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError, build_network, load_weights
 from dwp_kedro.networks.unet import UNet3D, require_sides
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.source import new_network
@@ -109,28 +109,38 @@ def rebuild(checkpoint: Checkpoint) -> list[nn.Module]:
         CheckpointError: if the metadata name no known network, or the weights do not fit it.
     """
     networks = []
-    for k in range(checkpoint.metadata["components"]):
-        network, prefix = _empty(checkpoint.metadata), f"component_{k}/"
+    components = checkpoint.metadata.get("components")
+    if not isinstance(components, int) or components < 1:
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.source} says of its components {components!r}, not how many; give "
+            "the checkpoint of a cell of target_evaluation; if it is one, train it anew."
+        )
+    for k in range(components):
+        prefix = f"component_{k}/"
         weights = {
             name.removeprefix(prefix): tensor
             for name, tensor in checkpoint.weights.items()
             if name.startswith(prefix)
         }
-        load_weights(network, weights, f"component {k} of the checkpoint of {checkpoint.metadata['cell']}")
+        source = (
+            f"component {k} of the checkpoint of {checkpoint.metadata.get('cell')} {checkpoint.source}".rstrip()
+        )
+        network = _empty(checkpoint.metadata, weights, source)
+        load_weights(network, weights, source)
         networks.append(network)
     return networks
 
 
-def _empty(metadata: Mapping[str, Any]) -> nn.Module:
+def _empty(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> nn.Module:
     """Make the network that the metadata describe; its weights are to be loaded."""
-    name = metadata["network"]
+    name = str(metadata.get("network"))
     plain = re.sub(r"^BayesianNetwork\((\w+)\)$", r"\1", name)
     if plain not in _NETWORKS:
         raise CheckpointError(
-            f"the checkpoint of {metadata['cell']} holds the network {name}; known are {', '.join(_NETWORKS)}, "
+            f"{source} holds the network {name}; known are {', '.join(_NETWORKS)}, "
             "and BayesianNetwork(…) of each. Train it again with this version."
         )
-    network = _NETWORKS[plain](**metadata["arguments"])
+    network = build_network(lambda: _NETWORKS[plain](**metadata.get("arguments")), weights, source)
     if name == plain:
         return network
     groups = kernel_groups(network, network.in_channels)

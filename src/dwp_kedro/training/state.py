@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from dwp_kedro.atomic_write import atomic_file
 from dwp_kedro.training.transform import Column
+
+
+class StateError(ValueError):
+    """The state of a training cannot be read; the message names its file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,21 @@ def write_state(state: State, path: Path, made_of: str) -> None:
 
 
 def read_state(path: Path, made_of: str) -> State | None:
-    """Read the state at ``path``; None if there is none, or one of another training."""
+    """Read the state at ``path``; None if there is none, or one of another training.
+
+    Raises:
+        StateError: the file is damaged, or no state that :func:`write_state` wrote. It is never unpickled.
+    """
     if not path.exists():
         return None
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        if metadata["made_of"] != made_of:
-            return None
-        return State({name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["progress"]))  # noqa: SIM118
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("made_of") != made_of:
+                return None
+            progress = json.loads(metadata["progress"])
+            return State({name: file.get_tensor(name) for name in file.keys()}, progress)  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+        raise StateError(
+            f"{path} is no whole state of a training ({error}). Delete it: the training then starts anew."
+        ) from error

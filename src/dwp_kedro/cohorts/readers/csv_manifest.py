@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from dwp_kedro.cohorts.checks import CohortError, Problem
+from dwp_kedro.cohorts.checks import CohortError, Problem, printable
 from dwp_kedro.cohorts.readers.csv_table import find_image_columns, read_csv_table
 from dwp_kedro.cohorts.readers.subject_files import SubjectFiles, require_folder
 from dwp_kedro.parameters import CsvReader
@@ -25,8 +25,8 @@ def read_csv_manifest(reader: CsvReader) -> list[SubjectFiles]:
     missing = [column for column in ("subject", "label") if column not in table.columns]
     if missing or not image_columns:
         raise CohortError(
-            f"{reader.file} has the columns {', '.join(table.columns)}; it needs subject, image (or image_0, "
-            "image_1, … without gaps), label, and may have group. Columns are parted by , or ;"
+            f"{reader.file} has the columns {printable(', '.join(table.columns))}; it needs subject, image (or "
+            "image_0, image_1, … without gaps), label, and may have group. Columns are parted by , or ;"
         )
     return [_read_row(row, image_columns) for row in table.to_dict("records")]
 

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from dwp_kedro.cohorts.checks import CohortError
+from dwp_kedro.cohorts.checks import CohortError, printable
 
 
 def read_csv_table(file: Path) -> pd.DataFrame:
     """Read a table as text, without spaces around it; what is absent is "".
 
-    Commas or semicolons separate; a byte order mark is tolerated.
+    Commas or semicolons separate; a byte order mark, empty rows and columns without a name are passed over.
 
     Raises:
-        CohortError: The file is missing, or no CSV table in UTF-8.
+        CohortError: The file is missing, no CSV table in UTF-8, or has a column twice or a row that is too long.
 
     """
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            header = stream.readline()
+        text = file.read_text(encoding="utf-8-sig")
+        header = text.partition("\n")[0]
         separator = ";" if header.count(";") > header.count(",") else ","
-        table = pd.read_csv(
-            file, sep=separator, encoding="utf-8-sig", dtype=str, keep_default_na=False, index_col=False
-        )
+        lines = [
+            [cell.strip() for cell in line]
+            for line in csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+        ]
     except FileNotFoundError as error:
         raise CohortError(f"{file} is missing. Write it, or correct the path that names it.") from error
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise CohortError(f"{file} is not a CSV table in UTF-8: {error}") from error
-    table.columns = [column.strip() for column in table.columns]
-    # Rows that are too short have missing values even so.
-    return table.fillna("").apply(lambda column: column.str.strip())
+    except OSError as error:
+        raise CohortError(f"{file} cannot be read ({error.strerror}). Give a CSV table.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(
+            f"{file} is not a CSV table in UTF-8: {error}. Save it as 'CSV UTF-8' from the spreadsheet."
+        ) from error
+    if not lines:
+        raise CohortError(f"{file} is not a CSV table: it is empty. Write it, or correct the path that names it.")
+    columns, *rows = lines
+    doubles = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
+    if doubles:
+        raise CohortError(f"{file} has several columns {printable(', '.join(doubles))}. Leave one of each.")
+    n = len(columns)
+    for number, row in enumerate(rows, start=2):
+        if any(row[n:]):
+            raise CohortError(
+                f"{file}, row {number}: {len(row)} cells under {n} columns. Put texts with a comma in quotes."
+            )
+    table = [row[:n] + [""] * (n - len(row)) for row in rows if any(row)]
+    return pd.DataFrame(table, columns=columns, dtype=str).loc[:, [bool(name) for name in columns]]
 
 
 def find_image_columns(columns: list[str]) -> list[str]:

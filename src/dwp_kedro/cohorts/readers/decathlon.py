@@ -7,7 +7,7 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-from dwp_kedro.cohorts.checks import CohortError
+from dwp_kedro.cohorts.checks import CohortError, name_some
 from dwp_kedro.cohorts.readers.subject_files import SubjectFiles, require_folder
 from dwp_kedro.parameters import DecathlonReader
 
@@ -25,8 +25,9 @@ def read_decathlon(reader: DecathlonReader) -> list[SubjectFiles]:
     description = _load(file)
     n_modalities = len(description["modality"])
     if max(reader.channels) >= n_modalities:
+        names = name_some([repr(name) for name in description["modality"].values()])
         raise CohortError(
-            f"{file} names {n_modalities} modalities: {description['modality']}. Channels start at 0; "
+            f"{file} names {n_modalities} modalities: {names}. Channels start at 0; "
             f"{max(reader.channels)} is too high."
         )
     subjects = []
@@ -44,7 +45,7 @@ def _load(file: Path) -> dict[str, Any]:
         raise CohortError(f"{file} is missing. A Decathlon task folder has dataset.json, imagesTr/ and labelsTr/.")
     try:
         description = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter from brackets in brackets in …
         raise CohortError(f"{file} is not valid JSON ({error}). Unpack the task's archive again.") from error
     entries = description.get("training") if isinstance(description, dict) else None
     if (

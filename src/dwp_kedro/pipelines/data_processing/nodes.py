@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dwp_kedro.cohorts import overview
-from dwp_kedro.cohorts.checks import Problem, problems_table, raise_problems
+from dwp_kedro.cohorts.checks import Problem, find_overlap, problems_table, raise_problems
 from dwp_kedro.cohorts.manifest import build_manifest
 from dwp_kedro.cohorts.splits import check_splits, make_splits
 from dwp_kedro.cohorts.subjects import present_classes, read_subject
@@ -43,7 +43,7 @@ def collect_problems(
     source_manifest: pd.DataFrame | None = None,
     source: CohortParameters | None = None,
 ) -> pd.DataFrame:
-    """Put the problems of both cohorts, and of the requested splits, into one table.
+    """Put the problems of both cohorts, of scans in both, and of the requested splits into one table.
 
     ``starts_from_source`` says whether a method starts from a source network, which must then fit the target's
     channels and classes. There is no source cohort where a received prior is used.
@@ -51,6 +51,8 @@ def collect_problems(
     tables = [target_problems, check_splits(target_manifest, grid, target.name)]
     if source_problems is not None:
         tables.insert(0, source_problems)
+    if source_manifest is not None:
+        tables.append(problems_table(target.name, find_overlap(source_manifest, target_manifest)))
     if starts_from_source and source is not None and source_manifest is not None:
         misfits = _find_misfits(source, source_manifest, target, target_manifest)
         tables.append(problems_table(target.name, misfits))
