@@ -111,7 +111,7 @@ def content_digest(volumes: Sequence[Volume]) -> str:
         to_canonical = nib.orientations.io_orientation(volume.affine)
         array = nib.orientations.apply_orientation(volume.array, to_canonical)
         digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array, dtype=np.float32))
+        digest.update(np.ascontiguousarray(array, dtype=np.float32).data)
     return digest.hexdigest()[:16]
 
 

@@ -7,11 +7,10 @@ import io
 import re
 import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -31,7 +30,7 @@ _UNREADABLE = (
 )  # fmt: skip
 _LARGEST_LABEL = 2**31
 
-_Open = Callable[[], AbstractContextManager[BinaryIO]]
+_Open = Callable[[], io.BufferedIOBase]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,10 @@ def read_volume(path: str | Path, *, label: bool = False, ndim: int = 3) -> Volu
         raise VolumeError(f"{file}: no such file; check the path, or bring the file there")
     size = file.stat().st_size
     is_compressed = file.name.lower().endswith(".gz")
-    opener: _Open = partial(gzip.open, file) if is_compressed else partial(file.open, "rb")
+
+    def opener() -> io.BufferedIOBase:
+        return gzip.GzipFile(file) if is_compressed else file.open("rb")
+
     try:
         with opener() as stream:
             first_bytes = stream.read(nib.Nifti2Header.sizeof_hdr)
@@ -119,8 +121,8 @@ def decode_volume(content: bytes, name: str, *, label: bool = False, ndim: int =
     _check_suffix(name)
     is_compressed = name.lower().endswith(".gz")
 
-    def opener() -> AbstractContextManager[BinaryIO]:
-        return gzip.open(io.BytesIO(content)) if is_compressed else io.BytesIO(content)
+    def opener() -> io.BufferedIOBase:
+        return gzip.GzipFile(fileobj=io.BytesIO(content)) if is_compressed else io.BytesIO(content)
 
     try:
         with opener() as stream:

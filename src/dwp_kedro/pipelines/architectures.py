@@ -140,7 +140,8 @@ def _empty(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], source: s
             f"{source} holds the network {name}; known are {', '.join(_NETWORKS)}, "
             "and BayesianNetwork(…) of each. Train it again with this version."
         )
-    network = build_network(lambda: _NETWORKS[plain](**metadata.get("arguments")), weights, source)
+    arguments: Any = metadata.get("arguments")
+    network = build_network(lambda: _NETWORKS[plain](**arguments), weights, source)
     if name == plain:
         return network
     groups = kernel_groups(network, network.in_channels)
