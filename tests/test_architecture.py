@@ -16,14 +16,16 @@ MAY_IMPORT = {
     "bayes": {"networks"},
     "training": {"bayes", "networks", "progress"},
     "parameters": set(),
+    "lineage": set(),
     "imaging": {"parameters"},
     "cohorts": {"imaging", "parameters", "progress"},
     "evaluation": {"imaging", "progress"},
     "datasets": {"networks", "bayes", "imaging", "evaluation"},
     "pipelines": {
-        "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "parameters", "progress",
+        "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "lineage", "parameters",
+        "progress",
     },
-    "tracking": {"progress"},
+    "tracking": {"lineage", "progress"},
 }  # fmt: skip
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from kedro.framework.project import pipelines
+from kedro.pipeline import Pipeline
+
 from dwp_kedro.tracking.checkpoint_hook import CheckpointHook
 from dwp_kedro.tracking.cohort_hook import CohortHook
+from dwp_kedro.tracking.lineage_hook import LineageHook, OutOfDateError
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
-from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
 from dwp_kedro.tracking.summary_hook import SummaryHook
 from dwp_kedro.tracking.terminal_hook import TerminalHook
 from dwp_kedro.tracking.upstream_hook import MissingUpstreamError, UpstreamHook
@@ -14,13 +17,20 @@ __all__ = [
     "HOOKS",
     "CheckpointHook",
     "CohortHook",
+    "LineageHook",
     "MissingUpstreamError",
     "MlflowHook",
-    "StaleSummaryHook",
+    "OutOfDateError",
     "SummaryHook",
     "TerminalHook",
     "UpstreamHook",
 ]
+
+
+def _everything() -> Pipeline:
+    """Return all that an experiment consists of."""
+    return pipelines["__default__"]
+
 
 HOOKS = (
     CohortHook(),
@@ -28,6 +38,6 @@ HOOKS = (
     SummaryHook(),
     TerminalHook(),
     UpstreamHook(),
-    StaleSummaryHook(),
+    LineageHook(_everything),
     CheckpointHook(),
 )

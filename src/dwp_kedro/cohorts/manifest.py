@@ -106,7 +106,7 @@ def resolve(row: Mapping[str, Any], folder: Path) -> tuple[list[Path], Path]:
     return [folder / image for image in images], folder / label
 
 
-def _without_channel(path: str) -> str:
+def without_channel(path: str) -> str:
     """Return the file of a channel ``path#k``."""
     return re.sub(r"(\.nii(?:\.gz)?)#\d+$", r"\1", path)
 
@@ -119,7 +119,7 @@ def _check_files(files: SubjectFiles, folder: Path, *, is_double: bool) -> list[
     if re.search(r'[/\\|:*?"<>]', subject) or subject.startswith("."):
         mend = "Use letters, digits, - and _: the name becomes part of file names."
         problems.append(Problem(subject, "has a name that cannot be a file name.", "", mend))
-    paths = [*map(_without_channel, files.images), *filter(None, [files.label])]
+    paths = [*map(without_channel, files.images), *filter(None, [files.label])]
     for path in dict.fromkeys(paths):
         if leaves_folder(path):
             mend = "Write paths relative to the folder."
@@ -199,7 +199,7 @@ def _volume(n_voxels: int, spacing: tuple[float, float, float] | None) -> float 
 def _digests(files: SubjectFiles, folder: Path) -> tuple[str, str]:
     """Return SHA-256 digests of the images' bytes, and of the images' and the label's bytes."""
     digest = hashlib.sha256()
-    for path in dict.fromkeys(_without_channel(image) for image in files.images):
+    for path in dict.fromkeys(without_channel(image) for image in files.images):
         _update(digest, folder / path)
     of_images = digest.hexdigest()
     _update(digest, folder / files.label)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Spacing = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 GridSide = Annotated[int, Field(ge=16, multiple_of=8)]
 Grid = tuple[GridSide, GridSide, GridSide]
+
+NO_EFFECT_ON_RESULTS: dict[str, JsonValue] = {"affects_results": False}
+"""``json_schema_extra`` of a field whose change leaves every result as it is, and so makes none out of date."""
 
 
 class Parameters(BaseModel):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from dwp_kedro.parameters.base import Parameters
@@ -28,6 +31,17 @@ class TrackingParameters(Parameters):
     log_models: bool = Field(default=False, description="Each grid cell's networks as an MLflow model.")
 
 
+class LineageParameters(Parameters):
+    """Records of what results were made of."""
+
+    folder: Path = Field(description="Where they are kept, a file per node.")
+    accept: Literal["nothing", "unrecorded", "code"] = Field(
+        default="nothing",
+        description="Results taken as they are, and recorded so: those of which nothing is recorded, or those with a "
+        "change of code or libraries alone.",
+    )
+
+
 class EnvironmentParameters(Parameters):
     """Everything that may stand in an environment's ``parameters*.yml``."""
 
@@ -52,6 +66,7 @@ class EnvironmentParameters(Parameters):
         default=None, description="What predicts new scans: a file, a grid cell, an MLflow run; several: a list."
     )
     new_scans: NewScansParameters = Field(description="Prediction of new scans.")
+    lineage: LineageParameters = Field(description="Records of what results were made of.")
     tracking: TrackingParameters = Field(
         default=TrackingParameters(), description="What an MLflow server gets besides numbers and tables."
     )

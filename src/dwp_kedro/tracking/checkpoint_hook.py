@@ -10,8 +10,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from dwp_kedro.lineage.checksums import checksum
 from dwp_kedro.tracking.command import environment_option, shell_name
-from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore, TrackingError
 
 CHECKPOINTS = "prediction.checkpoints"
