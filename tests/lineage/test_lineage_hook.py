@@ -206,7 +206,7 @@ def test_changed_code_alone_can_be_taken_as_it_is(finished: Any):
     text = path.read_text()
     assert '"code":{"test_lineage_hook":"' in text
     path.write_text(text.replace('"code":{"test_lineage_hook":"', '"code":{"test_lineage_hook":"0'))
-    with pytest.raises(OutOfDateError, match="code of test_lineage_hook(?s:.*)--params n.m=1,accept=code"):
+    with pytest.raises(OutOfDateError, match=r"code of test_lineage_hook(?s:.*)--params n\.m=1,accept=code"):
         finished.run(Pipeline(CELLS))
     assert finished.run(accept="code") == set()
     assert finished.run() == set()

@@ -128,9 +128,9 @@ class Assessment:
 
     def _inputs(self, node: Node) -> list[str]:
         """Return the inputs that other nodes make, without those on which the result does not depend."""
-        parts = parts_of(node.func)
-        named = arguments(node).items()
-        return [name for argument, name in named if name in self._present.makers and parts.get(argument, name)]
+        ignored = {argument for argument, part in parts_of(node.func).items() if part is None}
+        made = self._present.makers
+        return [name for argument, name in arguments(node).items() if name in made and argument not in ignored]
 
     def _changes(self, dataset: str) -> bool:
         verdict = self.verdicts.get(self._present.makers[dataset].name)

@@ -53,10 +53,13 @@ class Checksums:
 
     def look_at(self, files: Mapping[str, Path]) -> Table:
         """Return the marks of those files that are there."""
-        return {name: self._mark(path) for name, path in files.items() if path.is_file()}
+        return {name: mark for name, path in files.items() if (mark := self._mark(path)) is not None}
 
-    def _mark(self, path: Path) -> FileMark:
-        found = path.stat()
+    def _mark(self, path: Path) -> FileMark | None:
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         known = self._known.get(path)
         seen = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         if known is None or known[1:] != seen:

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +37,7 @@ class _Module:
     path: Path
     definitions: dict[str, list[ast.stmt]] = field(default_factory=lambda: defaultdict(list))
     imports: dict[str, Definition] = field(default_factory=dict)
-    """What imported names are."""
+    """What imported names are, within functions too."""
     files: frozenset[str] = frozenset()
     """Names of the files in its folder."""
 
@@ -102,7 +102,6 @@ class Sources:
         every = [statement for found in module.definitions.values() for statement in found]
         statements = module.definitions.get(definition[1]) or every
         digest = hashlib.sha256("".join(ast.dump(statement) for statement in statements).encode())
-        imports = {**module.imports, **_imports(node for s in statements for node in ast.walk(s))}
         names, texts = set[tuple[str, str]](), set[str]()
         for node in (node for statement in statements for node in ast.walk(statement)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -113,7 +112,7 @@ class Sources:
                 texts.add(node.value)
         for file in sorted(module.files & texts):
             digest.update((module.path.parent / file).read_bytes())
-        uses, libraries = set[Definition](), set[str]()
+        uses, libraries, imports = set[Definition](), set[str](), module.imports
         with_attributes = {name for name, attribute in names if attribute}
         for name, attribute in names:
             if name in module.definitions:
@@ -147,10 +146,12 @@ class Sources:
 def _parse(name: str, root: Path) -> _Module:
     path = _source(name, root)
     assert path is not None, f"{name} has no source"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    _strip_texts(tree)
     files = frozenset(file.name for file in path.parent.iterdir() if file.is_file())
-    module = _Module(path, imports=_imports(ast.walk(tree)), files=files)
+    module = _Module(path, files=files)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        _strip_texts(node)
+        module.imports.update(_imported(node))
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             module.definitions[statement.name].append(statement)
@@ -168,26 +169,22 @@ def _source(module: str, root: Path) -> Path | None:
     return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
 
-def _imports(nodes: Iterator[ast.AST]) -> dict[str, Definition]:
-    """Return what the names are that import statements bind."""
-    found: dict[str, Definition] = {}
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                found[alias.asname or alias.name.split(".")[0]] = (alias.name, "")
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-    return found
+def _imported(node: ast.AST) -> dict[str, Definition]:
+    """Return what the names are that an import statement binds; nothing for any other node."""
+    if isinstance(node, ast.Import):
+        return {alias.asname or alias.name.split(".")[0]: (alias.name, "") for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+    return {}
 
 
-def _strip_texts(tree: ast.AST) -> None:
+def _strip_texts(node: ast.AST) -> None:
     """Take out docstrings, of modules, definitions and attributes, and descriptions of fields."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            body[:] = [statement for statement in body if not _is_text(statement)]
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
-            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
+    body = getattr(node, "body", None)
+    if isinstance(body, list):
+        body[:] = [statement for statement in body if not _is_text(statement)]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -118,7 +119,7 @@ class Present:
 
     def _parameter(self, node: Node, argument: str, name: str) -> Any:
         """Return a parameter as the node gets it: Kedro validates only those of the pipelines that run."""
-        kind = get_type_hints(inspect.unwrap(node.func)).get(argument, Any)
+        kind = _type_hints(inspect.unwrap(node.func)).get(argument, Any)
         if (name, kind) not in self._parameters:
             dataset: Any = self._catalog.get(name)
             self._parameters[name, kind] = TypeAdapter(kind).validate_python(dataset.load())
@@ -174,12 +175,22 @@ def _list_files(dataset: Any) -> dict[str, Path] | None:
     has_versions = getattr(dataset, "_version", None) is not None
     if place is None or has_versions or getattr(dataset, "_protocol", "file") != "file":
         return None
-    path = Path(str(place))
-    if not path.is_dir():
-        return {"": path}
+    path = str(place)
+    if not os.path.isdir(path):
+        return {"": Path(path)}
     suffix = getattr(dataset, "_filename_suffix", "")
-    files = sorted(file for file in path.rglob(f"*{suffix}") if not file.name.startswith("."))
-    return {file.relative_to(path).as_posix(): file for file in files if file.is_file()}
+    found = {}
+    for parent, _, names in os.walk(path):
+        within = Path(parent).relative_to(path).as_posix()
+        for name in names:
+            if name.endswith(suffix) and not name.startswith("."):
+                found[name if within == "." else f"{within}/{name}"] = Path(parent, name)
+    return found
+
+
+@cache
+def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(function)
 
 
 def _whole(value: Any) -> Any:
