@@ -37,8 +37,8 @@ class LineageParameters(Parameters):
     folder: Path = Field(description="Where they are kept, a file per node.")
     accept: Literal["nothing", "unrecorded", "code"] = Field(
         default="nothing",
-        description="Results taken as they are, and recorded so: those of which nothing is recorded, or those with "
-        "no other change than of code or libraries.",
+        description="Which results are taken as they are, and recorded so: those of which nothing is recorded, or "
+        "those with no other change than of code or libraries.",
     )
 
 
