@@ -16,14 +16,16 @@ MAY_IMPORT = {
     "bayes": {"networks"},
     "training": {"bayes", "networks", "progress", "atomic_write"},
     "parameters": set(),
+    "lineage": {"atomic_write"},
     "imaging": {"parameters", "atomic_write"},
     "cohorts": {"imaging", "parameters", "progress", "atomic_write"},
     "evaluation": {"imaging", "progress"},
     "datasets": {"networks", "bayes", "imaging", "evaluation", "atomic_write"},
     "pipelines": {
-        "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "parameters", "progress",
+        "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "lineage", "parameters",
+        "progress",
     },
-    "tracking": {"progress", "atomic_write"},
+    "tracking": {"lineage", "progress", "atomic_write"},
 }  # fmt: skip
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from kedro.framework.project import pipelines
+from kedro.pipeline import Pipeline
+
 from dwp_kedro.tracking.checkpoint_hook import CheckpointHook
 from dwp_kedro.tracking.cohort_hook import CohortHook
+from dwp_kedro.tracking.lineage_hook import LineageHook, OutOfDateError
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
 from dwp_kedro.tracking.output_hook import OutputHook, ReadOnlyOutputError
-from dwp_kedro.tracking.stale_summary_hook import StaleSummaryHook
 from dwp_kedro.tracking.summary_hook import SummaryHook
 from dwp_kedro.tracking.terminal_hook import TerminalHook
 from dwp_kedro.tracking.terminal_result_hook import ResultHook
@@ -17,17 +20,24 @@ __all__ = [
     "HOOKS",
     "CheckpointHook",
     "CohortHook",
+    "LineageHook",
     "MissingUpstreamError",
     "MlflowHook",
+    "OutOfDateError",
     "OutputHook",
     "ReadOnlyOutputError",
     "ResultHook",
-    "StaleSummaryHook",
     "SummaryHook",
     "TerminalHook",
     "ThisRunHook",
     "UpstreamHook",
 ]
+
+
+def _everything() -> Pipeline:
+    """Return all that an experiment consists of."""
+    return pipelines["__default__"]
+
 
 HOOKS = (
     CohortHook(),
@@ -37,7 +47,7 @@ HOOKS = (
     TerminalHook(),
     UpstreamHook(),
     OutputHook(),
-    StaleSummaryHook(),
+    LineageHook(_everything),
     CheckpointHook(),
     ThisRunHook(),
 )

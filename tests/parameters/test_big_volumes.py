@@ -80,7 +80,7 @@ def test_volumes_of_any_size_need_patches(cohort: str, training: str):
     for file in BASE.glob("parameters*.yml"):
         parameters |= yaml.safe_load(file.read_text())
     parameters |= {"environment": "e", "prior": "learnt", "volume_suffix": ".nii"}
-    parameters["export_prior"] = {}
+    parameters |= {"export_prior": {}, "lineage": {"folder": "lineage"}}
     assert find_problems(parameters) == []
     preprocessing = parameters["data_processing"][cohort]["preprocessing"]
     preprocessing |= {"grid": None, "fit": "pad_crop"}

@@ -9,9 +9,9 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
 from dwp_kedro.datasets import CheckpointDataset, CheckpointsDataset
+from dwp_kedro.lineage.checksums import checksum
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.tracking.checkpoint_hook import CheckpointHook, CheckpointNotFoundError, split_references
-from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.tracking_error import TrackingError
 

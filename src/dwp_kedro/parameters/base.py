@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 VoxelSide = Annotated[float, Field(ge=0.005, le=50)]
 """In mm; a number in metres or micrometres is outside of it."""
 Spacing = tuple[VoxelSide, VoxelSide, VoxelSide]
 GridSide = Annotated[int, Field(ge=16, multiple_of=8)]
 Grid = tuple[GridSide, GridSide, GridSide]
+
+NO_EFFECT_ON_RESULTS: dict[str, JsonValue] = {"affects_results": False}
+"""``json_schema_extra`` of a field whose change leaves every result as it is, and so makes none out of date."""
 
 
 class Parameters(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dwp_kedro.parameters.base import Grid, Parameters, Spacing
+from dwp_kedro.parameters.base import NO_EFFECT_ON_RESULTS, Grid, Parameters, Spacing
 
 _BEGINS = "A relative path begins in data_root."
 
@@ -16,7 +16,10 @@ class BratsReader(Parameters):
     """BraTS folders of any year: ``<case>/<case>_t2.nii.gz``, ``<case>-t2w.nii.gz`` and so on."""
 
     layout: Literal["brats"] = Field(description="How the folders and files are laid out.")
-    folder: Path = Field(description=f"Folder of one folder per subject, or of HGG/ and LGG/ with them. {_BEGINS}")
+    folder: Path = Field(
+        description=f"Folder of one folder per subject, or of HGG/ and LGG/ with them. {_BEGINS}",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
     channels: Annotated[list[str], Field(min_length=1)] = Field(
         description="Modalities by name, one per input channel: t1, t1ce, t2, flair."
     )
@@ -26,7 +29,10 @@ class DecathlonReader(Parameters):
     """Medical Segmentation Decathlon: ``dataset.json``, ``imagesTr/``, ``labelsTr/``."""
 
     layout: Literal["decathlon"] = Field(description="How the folders and files are laid out.")
-    folder: Path = Field(description=f"Task folder, the one with dataset.json. {_BEGINS}")
+    folder: Path = Field(
+        description=f"Task folder, the one with dataset.json. {_BEGINS}",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
     channels: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         default=[0], description="Indices into the fourth axis of the images; [0] for 3D images."
     )
@@ -36,7 +42,10 @@ class SubjectFoldersReader(Parameters):
     """One folder per subject; file names given by patterns in which ``{subject}`` is the folder's name."""
 
     layout: Literal["subject_folders"] = Field(description="How the folders and files are laid out.")
-    folder: Path = Field(description=f"Folder that holds one folder per subject. {_BEGINS}")
+    folder: Path = Field(
+        description=f"Folder that holds one folder per subject. {_BEGINS}",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
     channels: Annotated[list[str], Field(min_length=1)] = Field(
         description="One file pattern per input channel, for example '{subject}_flair.nii.gz' or '*flair*'."
     )
@@ -47,15 +56,24 @@ class CsvReader(Parameters):
     """A CSV manifest with the columns subject, image (or image_0, image_1, …), label and optionally group."""
 
     layout: Literal["csv"] = Field(description="How the folders and files are laid out.")
-    file: Path = Field(description=f"The table; columns parted by commas or semicolons. {_BEGINS}")
-    folder: Path = Field(description=f"Root of the paths in the file; none of them may leave it. {_BEGINS}")
+    file: Path = Field(
+        description=f"The table; columns parted by commas or semicolons. {_BEGINS}",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
+    folder: Path = Field(
+        description=f"Root of the paths in the file; none of them may leave it. {_BEGINS}",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
 
 
 class PhantomReader(Parameters):
     """Made-up scans, written once to ``folder`` (one folder per subject) and then read like real ones."""
 
     layout: Literal["phantom"] = Field(description="Made-up scans; needs no data.")
-    folder: Path = Field(description=f"Where they are written, and kept. {_BEGINS}")
+    folder: Path = Field(
+        description=f"Where they are written, and kept. {_BEGINS}",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
     disease: Literal["plaques", "tumour"] = Field(description="What is segmented in them.")
     n_subjects: Annotated[int, Field(ge=2)] = Field(description="How many subjects are made up.")
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="The same seed makes the same scans.")
@@ -126,8 +144,15 @@ class CohortParameters(Parameters):
     """One set of labelled scans."""
 
     name: Annotated[str, Field(min_length=1)] = Field(description="In figures, messages and on a prior's card.")
-    description: str = Field(description="In words, as it may stand on a prior's card; no subject, no path.")
-    licence: str = Field(default="unknown", description="Of the scans, as it stands on a prior's card.")
+    description: str = Field(
+        description="In words, as it may stand on a prior's card; no subject, no path.",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
+    licence: str = Field(
+        default="unknown",
+        description="Of the scans, as it stands on a prior's card.",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
     reader: Reader = Field(
         description="Where the files lie; layouts are brats, decathlon, subject_folders, csv and phantom."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -28,6 +29,17 @@ class TrackingParameters(Parameters):
 
     upload_pictures: bool = Field(default=False, description="Pictures and the report, which show scans.")
     log_models: bool = Field(default=False, description="Each grid cell's networks as an MLflow model.")
+
+
+class LineageParameters(Parameters):
+    """Records of what results were made of."""
+
+    folder: Path = Field(description="Where they are kept, a file per node.")
+    accept: Literal["nothing", "unrecorded", "code"] = Field(
+        default="nothing",
+        description="Which results are taken as they are, and recorded so: those of which nothing is recorded, or "
+        "those with no other change than of code or libraries.",
+    )
 
 
 class EnvironmentParameters(Parameters):
@@ -57,6 +69,7 @@ class EnvironmentParameters(Parameters):
         default=None, description="What predicts new scans: a file, a grid cell, an MLflow run; several: a list."
     )
     new_scans: NewScansParameters = Field(description="Prediction of new scans.")
+    lineage: LineageParameters = Field(description="Records of what results were made of.")
     tracking: TrackingParameters = Field(
         default=TrackingParameters(), description="What an MLflow server gets besides numbers and tables."
     )

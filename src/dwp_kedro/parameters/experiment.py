@@ -53,7 +53,14 @@ class MethodParameters(Parameters):
         return self
 
 
-_RESERVED_METHODS = ("summary", "data_processing", "source_training", "prior_learning", "target_evaluation")
+_RESERVED_METHODS = (
+    "summary",
+    "settled_first",
+    "data_processing",
+    "source_training",
+    "prior_learning",
+    "target_evaluation",
+)
 
 
 class GridParameters(Parameters):

@@ -7,19 +7,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dwp_kedro.parameters.base import Grid, Parameters
+from dwp_kedro.parameters.base import NO_EFFECT_ON_RESULTS, Grid, Parameters
 
 
 class ComputeParameters(Parameters):
     """Where and how training runs."""
 
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field(
+        default="auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra=NO_EFFECT_ON_RESULTS
+    )
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         default="auto", description="auto: bf16-mixed where the hardware computes in bfloat16, else 32-true."
     )
-    state_folder: Path = Field(description="Where unfinished trainings keep their last state.")
+    state_folder: Path = Field(
+        description="Where unfinished trainings keep their last state.", json_schema_extra=NO_EFFECT_ON_RESULTS
+    )
     state_every_seconds: Annotated[float, Field(ge=0)] = Field(
-        default=60.0, description="Least time between two saved states of a training, s."
+        default=60.0,
+        description="Least time between two saved states of a training, s.",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
     )
 
 

@@ -11,8 +11,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from dwp_kedro.lineage.checksums import checksum
 from dwp_kedro.tracking.command import shell_name
-from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.run_options import run_options
 from dwp_kedro.tracking.tracking_error import TrackingError

@@ -17,9 +17,9 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
+from dwp_kedro.lineage.checksums import checksum
 from dwp_kedro.tracking.catalog import layer_of
 from dwp_kedro.tracking.curves import CurveListener, Point
-from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.mlflow_store import MlflowStore
 from dwp_kedro.tracking.node_state import RunningNodes
 from dwp_kedro.tracking.run_parameters import (

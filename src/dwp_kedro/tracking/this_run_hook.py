@@ -10,8 +10,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from dwp_kedro.lineage.checksums import checksum
 from dwp_kedro.tracking.command import restrictions, run_command
-from dwp_kedro.tracking.file_checksum import checksum
 from dwp_kedro.tracking.git_state import git_state
 
 THIS_RUN = "this_run"

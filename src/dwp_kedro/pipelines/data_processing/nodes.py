@@ -16,13 +16,16 @@ from dwp_kedro.cohorts.subjects import present_classes, read_subject
 from dwp_kedro.imaging.overlays import contact_sheet
 from dwp_kedro.imaging.preprocessing import preprocess_subject
 from dwp_kedro.imaging.volume import Volume
+from dwp_kedro.lineage.declare import depends_on, reads_files
 from dwp_kedro.parameters import CohortParameters, GridParameters
+from dwp_kedro.pipelines.data_processing.raw_files import raw_files
 from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id, load_label
 from dwp_kedro.progress import report_progress, track
 
 _FEW, _MOST_SHOWN = 96, 240  # subjects on a contact sheet
 
 
+@reads_files(raw_files)
 def read_cohort(cohort: CohortParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
     """List a cohort's subjects with what their files hold, and everything that is wrong with them."""
     return build_manifest(cohort)
@@ -87,6 +90,7 @@ def _count_channels(row: Mapping[str, Any]) -> int:
     return str(row["images"]).count("|") + 1
 
 
+@depends_on(problems=None)  # with any, nothing comes of it
 def preprocess_cohort(
     manifest: pd.DataFrame, problems: pd.DataFrame, cohort: CohortParameters
 ) -> tuple[dict[str, Callable[[], Volume]], pd.DataFrame]:
@@ -150,6 +154,7 @@ def draw_cohort(volumes: Volumes, subjects: pd.DataFrame, cohort: CohortParamete
     return contact_sheet(pairs, len(names), title=title, columns=8 if len(names) <= _FEW else 12)
 
 
+@depends_on(grid=lambda grid: [grid.most_splits, grid.n_test, grid.test_set, grid.set_aside, grid.split_seed])
 def split_subjects(subjects: pd.DataFrame, grid: GridParameters) -> pd.DataFrame:
     """Draw every split's test set and training order, by subject."""
     return make_splits(subjects["subject"].tolist(), grid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline, node, pipeline
 
+from dwp_kedro.lineage.assessment import SETTLED_FIRST
 from dwp_kedro.pipelines.data_processing.nodes import (
     collect_problems,
     describe_cohort,
@@ -40,7 +41,7 @@ def create_pipeline(plan: Plan) -> Pipeline:
             "problems",
             name="collect_problems",
         ),
-        node(split_subjects, ["target.subjects", "params:grid"], "splits", name="split"),
+        node(split_subjects, ["target.subjects", "params:grid"], "splits", name="split", tags=SETTLED_FIRST),
     ]
     nodes = [*(step for cohort in cohorts for step in _cohort_nodes(cohort)), *shared]
     parameters = {"params:grid", *(f"params:data_processing.{cohort}" for cohort in cohorts)}

@@ -13,6 +13,7 @@ from dwp_kedro.bayes.kernel_pool import heldout_networks, pool_kernels
 from dwp_kedro.bayes.kernels import KernelTensor
 from dwp_kedro.bayes.network_prior import NetworkPrior, pack_prior, unpack_prior
 from dwp_kedro.evaluation.figures import kernel_figure
+from dwp_kedro.lineage.declare import depends_on
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.parameters import (
     CohortParameters,
@@ -112,6 +113,7 @@ def gather_sources(**cards: dict[str, Any]) -> dict[str, Any]:
     return {name: KernelsCard.read(card).source_cohort.model_dump() for name, card in cards.items()}
 
 
+@depends_on(cohort=lambda cohort: [cohort, cohort.description, cohort.licence])
 def assemble_prior(
     cohort: CohortParameters,
     subjects: pd.DataFrame,

@@ -12,6 +12,7 @@ from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.network_prior import NetworkPrior, unpack_prior
 from dwp_kedro.cohorts.splits import training_subjects
 from dwp_kedro.cohorts.subjects import cohort_fingerprint
+from dwp_kedro.lineage.declare import depends_on
 from dwp_kedro.networks.checkpoint import Checkpoint, load_weights
 from dwp_kedro.parameters import (
     CohortParameters,
@@ -70,6 +71,12 @@ class Cell:
         return self.draw_seed + 1_000_000 * component
 
 
+def _training_rows(splits: pd.DataFrame, cell: Cell) -> list[str]:
+    own = (splits["split"] == cell.split) & (splits["role"] == "train") & (splits["rank"] < cell.n_train)
+    return splits[own].sort_values("rank")["subject"].tolist()
+
+
+@depends_on(splits=_training_rows)
 def train_cell(
     volumes: Volumes,
     subjects: pd.DataFrame,

@@ -13,6 +13,7 @@ from dwp_kedro.bayes.kernels import KernelTensor
 from dwp_kedro.bayes.network_prior import NetworkPrior, unpack_prior
 from dwp_kedro.evaluation.figures import kernel_panels
 from dwp_kedro.evaluation.report import build_report
+from dwp_kedro.lineage.declare import depends_on
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
 from dwp_kedro.pipelines.core import library_versions
@@ -31,6 +32,7 @@ from dwp_kedro.training.seeds import make_generator
 _SHOWN = 12  # kernels of a group
 
 
+@depends_on(cohort=lambda cohort: [cohort, cohort.description])
 def write_report(
     scores: pd.DataFrame,
     timings: pd.DataFrame,

@@ -15,6 +15,7 @@ from dwp_kedro.evaluation.summary import cell_metrics
 from dwp_kedro.evaluation.uncertainty import uncertainty_rows, uncertainty_table
 from dwp_kedro.imaging.preprocessing import to_own_grid
 from dwp_kedro.imaging.volume import Volume
+from dwp_kedro.lineage.declare import depends_on
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.parameters import (
     CohortParameters,
@@ -34,6 +35,12 @@ RECORDED = ("device", "precision")
 """What a cell's metrics hold in words."""
 
 
+def _other_rows(splits: pd.DataFrame, cell: Cell) -> list[list[str]]:
+    own = splits[(splits["split"] == cell.split) & (splits["role"] != "train")]
+    return own.sort_values(["role", "rank"])[["role", "subject"]].values.tolist()
+
+
+@depends_on(splits=_other_rows, grid=lambda grid: grid.scored_on)
 def predict_cell(
     checkpoint: Checkpoint,
     volumes: Volumes,

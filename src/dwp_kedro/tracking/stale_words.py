@@ -1,0 +1,64 @@
+"""How it is told what is out of date, and the commands that mend it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dwp_kedro.lineage.assessment import Verdict
+from dwp_kedro.tracking.command import environment_option, shell_name
+
+_LISTED = 8
+_REASONS = 6
+_ENTRIES = 3
+
+
+def listed(names: Sequence[str]) -> list[str]:
+    """Return the first names, a line each."""
+    more = [f"  … and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    return [f"  {name}" for name in names[:_LISTED]] + more
+
+
+def why(verdicts: Iterable[Verdict]) -> list[str]:
+    """Return every reason with the entries that are out of date by it."""
+    entries: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        for reason in verdict.reasons:
+            entries.setdefault(reason.text, []).extend(name for name, table in verdict.outputs.items() if table)
+    lines = []
+    for text, names in list(entries.items())[:_REASONS]:
+        more = f" and {len(names) - _ENTRIES} more" if len(names) > _ENTRIES else ""
+        lines += [f"  {text}:", f"    {', '.join(names[:_ENTRIES])}{more}"]
+    left = len(entries) - _REASONS
+    return [*lines, f"  … and {left} more reasons"] if left > 0 else lines
+
+
+def command(
+    run_params: Mapping[str, Any], *, outputs: Sequence[str] = (), resumes: bool = True, accept: str = ""
+) -> str:
+    """Return the command for a run of the same environment and parameters.
+
+    Args:
+        run_params: Kedro's, of this run.
+        outputs: all that is to be made; none: everything.
+        resumes: keep what is up to date.
+        accept: also take as it is what is out of date by this alone.
+    """
+    program = shell_name("kedro", Path(run_params["project_path"]))
+    words = ["run", *(["--only-missing-outputs"] if resumes else [])]
+    if outputs:
+        words += ["--to-outputs", ",".join(outputs)]
+    given = dict(_flat(run_params["runtime_params"] or {})) | ({"accept": accept} if accept else {})
+    if given:
+        words += ["--params", ",".join(f"{name}={value}" for name, value in given.items())]
+    return f"{program} {shlex.join(words)}{environment_option(run_params['env'])}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
