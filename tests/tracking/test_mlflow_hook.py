@@ -351,7 +351,7 @@ def test_a_failed_run_tells_its_own_error_also_where_mlflow_fails_too(
         raise TrackingError("database or disk is full")
 
     monkeypatch.setattr(MlflowStore, "end_run", refuse)
-    monkeypatch.setattr(PipelineRun, "fail_node", lambda run, node: None)
+    monkeypatch.setattr(PipelineRun, "fail_node", lambda run, node, failure: None)
     with pytest.raises(RuntimeError, match="out of memory"):
         run_pipeline(cell("dwp", score=fail), make_catalog(project / "both"), (MlflowHook(),), project, "both")
     assert "not in MLflow yet: database or disk is full" in caplog.text
