@@ -5,6 +5,7 @@ import warnings
 
 from dwp_kedro.hooks import HOOKS as _HOOKS
 from dwp_kedro.pipelines.plan import PlanHook, project_path
+from dwp_kedro.pipelines.prediction.scans_check import NewScansHook
 from dwp_kedro.pipelines.prior_learning.kernel_check import KernelFitHook
 from dwp_kedro.pipelines.target_evaluation.prior_check import PriorFitHook
 
@@ -17,7 +18,7 @@ def _environment_variable(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
-HOOKS = (PlanHook(), PriorFitHook(), KernelFitHook(), *_HOOKS)
+HOOKS = (PlanHook(), PriorFitHook(), KernelFitHook(), NewScansHook(), *_HOOKS)
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

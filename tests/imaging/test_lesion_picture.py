@@ -56,6 +56,8 @@ def test_every_class_has_its_colour_and_its_name_in_the_legend():
     colours = [line.get_color() for line in legend.get_lines()]
     assert len(set(colours)) == 3
     for axes in figure.axes:
+        tint = np.asarray(axes.images[1].get_array())
+        assert {to_hex(pixel).upper() for pixel in tint[tint[..., 3] > 0]} == {colours[0], colours[2]}
         rim, core = axes.collections
         assert [to_hex(c.get_edgecolor()[0]).upper() for c in (rim, core)] == [colours[0], colours[2]]
         inner, outer = core.get_paths()[0].get_extents(), rim.get_paths()[0].get_extents()

@@ -178,12 +178,6 @@ def test_constant_image(value: float) -> None:
         preprocess_subject([image], None, make_cohort(spacing=(1, 1, 2.5), fit="resample"))
 
 
-@pytest.mark.parametrize("shape", [(16, 16, 0), (0, 16, 16)])
-def test_a_scan_without_voxels(shape: tuple[int, ...]) -> None:
-    with pytest.raises(VolumeError, match=r"void\.nii: has no voxels, its shape is \("):
-        preprocess_subject([named(np.ones(shape), np.eye(4), "void.nii")], None, make_cohort())
-
-
 def test_nothing_above_the_threshold() -> None:
     image = named(-np.ones((20, 20, 20)), np.eye(4), "dark.nii")
     with pytest.raises(VolumeError, match=r"dark\.nii: no voxel is above 0"):

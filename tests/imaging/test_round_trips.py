@@ -161,6 +161,28 @@ def test_a_half_space_comes_back_voxel_exact(path: str, shape: Any, affine: Any,
     assert np.array_equal(own[clear] == 1, distance[clear] > 0)
 
 
+@pytest.mark.parametrize("path", ["pad_crop", "spacing", "resample", "all"])  # not crop, which pads within
+@settings(max_examples=10, deadline=None)
+@given(shape=shapes, affine=affines, towards=st.tuples(*[st.integers(-3, 3)] * 3).filter(any))
+def test_labels_are_those_of_the_nearest_voxel(path: str, shape: Any, affine: Any, towards: Any) -> None:
+    """All over the grid, not in its middle alone: of a half-space, by no more than e along each axis."""
+    place = apply_affine(affine, (np.array(shape) - 1) / 2 + 0.3)
+    normal = np.array(towards) / np.linalg.norm(towards)
+    image, _ = make_blob(shape, affine, place)
+    label = Volume.from_array((scanner_grid(shape, affine) - place) @ normal > 0, affine)
+    cohort = make_cohort(**PATHS[path])
+    _, mask = preprocess_subject([image], label, cohort)
+    assert mask is not None
+    _, own = spacings_along(mask, image)
+    furthest = np.abs(along_axes(mask, normal)) @ (own + between(cohort)) / 2
+    distance = (scanner_grid(mask.shape, mask.affine) - place) @ normal
+    index = apply_affine(np.linalg.solve(affine, mask.affine), np.stack(np.indices(mask.shape), axis=-1))
+    in_scan = ((index >= 0) & (index <= np.array(shape) - 1)).all(-1)
+    clear = in_scan & (np.abs(distance) > furthest + 0.01)
+    assert clear.any()
+    assert np.array_equal(mask.array[clear] == 1, distance[clear] > 0)
+
+
 @settings(max_examples=10, deadline=None)
 @given(shape=shapes, affine=affines)
 def test_a_symmetric_label_stays_symmetric(shape: Any, affine: Any) -> None:

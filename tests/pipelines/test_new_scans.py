@@ -103,13 +103,14 @@ def test_a_table_names_scans_and_channels(tmp_path: Path, separator: str):
 
 def test_bad_rows_of_a_table_are_problems_of_their_own(tmp_path: Path):
     table = tmp_path / "scans.csv"
-    table.write_text("name,image\nok,a.nii\nout,../a.nii\nroot,/etc/a.nii\nempty,\n../up,a.nii\n")
+    table.write_text("name,image\nok,a.nii\nout,../a.nii\nroot,/etc/a.nii\nempty,\n../up,a.nii\n\x1b[2J,a.nii\n")
     problems = {scan.name: scan.problem for scan in list_new_scans(table)}
     assert problems["ok"] == ""
     assert problems["out"] == "leaves the folder of scans.csv: ../a.nii."
     assert problems["root"] == "leaves the folder of scans.csv: /etc/a.nii."
     assert "line 5 of scans.csv names no file" in problems["empty"]
     assert "'../up' cannot be a file name" in problems["line 6"]
+    assert r"'\x1b[2J' cannot be a file name" in problems["line 7"]
 
 
 def test_what_is_no_scan_is_refused(tmp_path: Path):

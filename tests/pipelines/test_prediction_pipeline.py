@@ -151,3 +151,12 @@ def test_it_is_no_part_of_the_default_pipeline(open_project: Any, project_copy: 
 def test_images_must_be_named(given: Any):
     with pytest.raises(NewScansError, match=r"images is .*: say which scans"):
         find_scans(given)
+
+
+def test_scans_that_are_not_there_are_no_run_that_failed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(NewScansError, match="nowhere: there is no such file or folder"):
+        predict(project, monkeypatch, images="nowhere")
+    assert "resume" not in capsys.readouterr().out
+    assert not (project / "out").exists()

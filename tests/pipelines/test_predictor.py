@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,17 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from bright_blob import (
+    PREPROCESSING,
+    RADIUS,
+    Bright,
+    centred,
+    checkpoint,
+    distances,
+    make_predictor,
+    store,
+    two_class_scan,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -27,65 +37,14 @@ from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import NewScansParameters
 from dwp_kedro.pipelines import predictor as module
 from dwp_kedro.pipelines.architectures import network_arguments
-from dwp_kedro.pipelines.predictor import Predictor, Segmentation
+from dwp_kedro.pipelines.predictor import Predictor
 from dwp_kedro.training.settings import Compute
 
-CENTRE = np.array([6.0, -4.0, 9.0])  # of the blob, mm
-RADIUS = 9.0
 ORIENTATIONS = [
     "".join(code)
     for axes in itertools.permutations(("LR", "PA", "IS"))
     for code in itertools.product(*axes)
 ]  # fmt: skip
-PREPROCESSING = {"spacing": [2, 2, 2], "grid": [40, 40, 40], "foreground_threshold": None}
-
-
-class Bright(nn.Module):
-    """Class 1 where it is brighter than half of the brightest; class 2, if asked for, from 7 eighths of it on."""
-
-    def __init__(self, sharpness: float = 30.0, n_classes: int = 1) -> None:
-        super().__init__()
-        self.sharpness = sharpness
-        self.n_classes = n_classes
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :1]
-        level = (x - x.min()) / (x.max() - x.min())
-        logits = [self.sharpness * (level - 0.5 - 0.25 * k) * (1 + 2 * k) for k in range(self.n_classes)]
-        return torch.cat([torch.zeros_like(x), *logits], 1)
-
-
-def checkpoint(**given: Any) -> Checkpoint:
-    input_ = {"channels": 1, "class_names": ["blob"], "spacing": "header", "preprocessing": PREPROCESSING}
-    cell = {"method": "ri", "n_train": 2, "split": 0, "seed": 0}
-    return Checkpoint({"w": torch.zeros(2)}, {"components": 1, "cell": cell, "input": {**input_, **given}})
-
-
-def make_predictor(*networks: nn.Module, new_scans: dict[str, Any] | None = None, **input_: Any) -> Predictor:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "rebuild", lambda _: list(networks or (Bright(),)))
-        return Predictor(
-            [checkpoint(**input_)],
-            NewScansParameters.model_validate(new_scans or {}),
-            Compute(device="cpu", precision="32-true"),
-        )
-
-
-def distances(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    places = nib.affines.apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
-    return np.linalg.norm(places - CENTRE, axis=-1)
-
-
-def store(path: Path, shape: tuple[int, ...], affine: np.ndarray, radius: float = RADIUS) -> nib.Nifti1Image:
-    array = np.clip((radius - distances(shape, affine)) / 2 + 0.5, 0, 1) * 1000 + 100
-    image = nib.Nifti1Image(array.astype(np.int16), affine)
-    nib.save(image, path)
-    return image
-
-
-def centred(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """An affine whose grid has the blob near its middle."""
-    return nib.affines.from_matvec(matrix, CENTRE + 2 - matrix @ (np.array(shape) / 2))
 
 
 @settings(max_examples=25, deadline=None)
@@ -179,14 +138,6 @@ def test_one_bayesian_network_is_uncertain_if_its_weights_are_sampled(n_samples:
     assert make_predictor(network, new_scans={"n_samples": n_samples}).has_uncertainty is False
 
 
-def two_class_scan(tmp_path: Path, cohort: Any = "header", **new_scans: Any) -> tuple[Predictor, Segmentation]:
-    store(tmp_path / "scan.nii", (30, 30, 30), centred(np.diag([2.0, 2.0, 1.5]), (30, 30, 30)), radius=10)
-    predictor = make_predictor(
-        Bright(n_classes=2), Bright(n_classes=2), class_names=["rim", "core"], spacing=cohort, new_scans=new_scans
-    )
-    return predictor, predictor.segment([tmp_path / "scan.nii"])
-
-
 def test_several_classes_have_a_fourth_axis_and_a_row_each(tmp_path: Path):
     predictor, segmentation = two_class_scan(tmp_path)
     assert set(np.unique(segmentation.mask)) == {0, 1, 2}
@@ -206,62 +157,6 @@ def test_several_classes_have_a_fourth_axis_and_a_row_each(tmp_path: Path):
         assert row["mean_uncertainty"] == pytest.approx(segmentation.uncertainty[inside].mean())
 
 
-@pytest.mark.parametrize(("spacing", "unit", "voxel"), [("unknown", "voxel", 1.0), ((1.0, 1.0, 10.0), "ml", 0.01)])
-def test_volumes_are_as_true_as_the_declared_spacing(tmp_path: Path, spacing: Any, unit: str, voxel: float):
-    store(tmp_path / "scan.nii", (30, 30, 30), centred(np.eye(3), (30, 30, 30)))
-    grid = {"preprocessing": {"grid": [32, 32, 32], "fit": "resample", "foreground_threshold": None}}
-    predictor = make_predictor(spacing=spacing, **grid)
-    segmentation = predictor.segment([tmp_path / "scan.nii"])
-    [row] = predictor.rows("scan", segmentation, 1.0)
-    assert (row["volume"], row["volume_unit"]) == (pytest.approx(segmentation.mask.sum() * voxel), unit)
-    assert row["mean_uncertainty"] is None
-
-
-@pytest.mark.parametrize(
-    ("cohort", "said", "taken", "note"),
-    [
-        ("header", None, 2 * 2 * 1.5, ""),
-        ("header", "unknown", None, ""),
-        ("header", (2.0, 2.0, 3.0), 2 * 2 * 3, "taken as 2 × 2 × 3 mm, as new_scans.spacing says; the header"),
-        ((2.0, 2.0, 3.0), None, 2 * 2 * 3, "as the training cohort declared; the header says 2 × 2 × 1.5 mm"),
-        ((2.0, 2.0, 1.501), None, 2 * 2 * 1.501, ""),
-        ((2.0, 2.0, 3.0), "header", 2 * 2 * 1.5, ""),
-        ("unknown", None, None, ""),
-        ("unknown", "header", 2 * 2 * 1.5, ""),
-    ],
-)
-def test_new_scans_have_a_spacing_of_their_own(
-    tmp_path: Path, cohort: Any, said: Any, taken: float | None, note: str, caplog: pytest.LogCaptureFixture
-):
-    predictor, segmentation = two_class_scan(tmp_path, cohort, spacing=said)
-    for row, value in zip(predictor.rows("scan", segmentation, 1.0), (1, 2), strict=True):
-        count = int((segmentation.mask == value).sum())
-        assert row["volume"] == pytest.approx(count if taken is None else count * taken / 1000)
-        assert row["volume_unit"] == ("voxel" if taken is None else "ml")
-        assert note in row["note"]
-        assert bool(row["note"]) == bool(note)
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == (
-        [f"scan.nii: {segmentation.note}"] if note else []
-    )
-
-
-def test_the_headers_spacing_finds_the_blob_where_the_declared_one_does_not(tmp_path: Path):
-    """What the network sees is resampled by the spacing in use, not by that of its cohort."""
-    scan = store(tmp_path / "scan.nii", (30, 30, 30), centred(np.diag([2.0, 2.0, 1.5]), (30, 30, 30)))
-    away = distances((30, 30, 30), scan.affine)
-    volume = 4 / 3 * math.pi * RADIUS**3 / 1000
-
-    def found(**new_scans: Any) -> float:
-        predictor = make_predictor(spacing=(2.0, 2.0, 6.0), new_scans=new_scans)
-        segmentation = predictor.segment([tmp_path / "scan.nii"])
-        assert not segmentation.mask[away > RADIUS + 4].any()
-        [row] = predictor.rows("scan", segmentation, 1.0)
-        return float(row["volume"])
-
-    assert found(spacing="header") == pytest.approx(volume, rel=0.1)
-    assert found() > 2 * volume
-
-
 def test_an_empty_mask_has_no_mean_uncertainty(tmp_path: Path):
     predictor, segmentation = two_class_scan(tmp_path, postprocessing={"min_volume": 1000.0})
     for row in predictor.rows("scan", segmentation, 1.0):
@@ -274,15 +169,6 @@ def test_the_least_volume_is_in_millilitres(tmp_path: Path):
     for least, is_left in ((n_core * 0.006, True), (n_core * 0.006 + 0.001, False)):
         _, segmentation = two_class_scan(tmp_path, postprocessing={"min_volume": least})
         assert (segmentation.mask == 2).any() == is_left
-
-
-@pytest.mark.parametrize(("name", "other"), [("scan.nii.gz", "OTHER.NII.GZ"), ("scan.nii", "OTHER.NII")])
-def test_upper_case_names_are_as_good(tmp_path: Path, name: str, other: str):
-    store(tmp_path / name, (20, 20, 20), centred(np.diag([2.0, 2.0, 2.0]), (20, 20, 20)))
-    shutil.copy(tmp_path / name, tmp_path / other)
-    expected, same = (make_predictor().segment([tmp_path / file]) for file in (name, other))
-    assert expected.mask.any()
-    assert np.array_equal(same.mask, expected.mask)
 
 
 def test_a_scan_with_too_few_channels_is_refused_by_name(tmp_path: Path):

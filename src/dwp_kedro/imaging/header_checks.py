@@ -147,13 +147,13 @@ def _check_spacing(volume: Volume) -> None:
     if not ratios.max() <= _MOST_RATIO:
         raise VolumeError(
             f"{volume.source}: its affine has voxels of {_sides(used)} mm, its pixdim of {_sides(stated)} mm; "
-            "write the true size into both, or say it in the cohort's spacing"
+            "write the true size into both, or say it in the parameter spacing"
         )
     extents = used * volume.shape
     if not (extents.min() >= _EXTENTS[0] and extents.max() <= _EXTENTS[1]):
         raise VolumeError(
             f"{volume.source}: it would measure {_sides(extents)} mm; write the true voxel size into the header, "
-            "or say it in the cohort's spacing"
+            "or say it in the parameter spacing"
         )
 
 

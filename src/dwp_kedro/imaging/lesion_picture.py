@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -12,9 +13,11 @@ from dwp_kedro.imaging.overlays import CLASS_COLOURS, PLANES, outline, show_plan
 from dwp_kedro.imaging.postprocessing import label_components
 from dwp_kedro.imaging.volume import Volume
 
+_TINT = 0.25  # opacity
+
 
 def lesion_picture(image: Volume, mask: Volume, class_names: Sequence[str], name: str) -> Figure:
-    """Show the slice of each plane with the most of the mask's largest component, every class outlined.
+    """Show the slice of each plane with the most of the mask's largest component, every class outlined and tinted.
 
     Where the mask is empty, the middle slices are shown.
 
@@ -37,8 +40,12 @@ def lesion_picture(image: Volume, mask: Volume, class_names: Sequence[str], name
         areas = largest.sum(axis=tuple(other for other in range(3) if other != axis))
         index = int(areas.argmax()) if sizes.size else values.shape[axis] // 2
         show_plane(axes, array, plane, index, spacing)
+        of_slice = take_slice(values, axis, index)
+        # Where classes touch, one outline hides the other; the tint tells which is inside.
+        tints = np.array([(0, 0, 0, 0), *(to_rgba(colour, _TINT) for colour in colours)])
+        axes.imshow(tints[of_slice], origin="lower", aspect=axes.get_aspect())
         for value, colour in enumerate(colours, start=1):
-            outline(axes, take_slice(values, axis, index) == value, colour)
+            outline(axes, of_slice == value, colour)
     lines = [
         Line2D([], [], color=colour, label=class_name if (values == value).any() else f"{class_name}: none found")
         for value, (class_name, colour) in enumerate(zip(class_names, colours, strict=True), start=1)

@@ -78,13 +78,8 @@ def preprocess_subject(
         the scanner as far as ``cohort.spacing`` is.
 
     Raises:
-        VolumeError: the files have no voxels, their grids differ, or a channel has no foreground or is constant
-            in it.
+        VolumeError: the grids of the files differ, or a channel has no foreground or is constant in it.
     """
-    if 0 in images[0].shape:
-        raise VolumeError(
-            f"{images[0].source}: has no voxels, its shape is {images[0].shape}; export or convert the scan anew"
-        )
     check_same_grid([*images, label] if label else images)
     parameters = cohort.preprocessing
     threshold = parameters.foreground_threshold

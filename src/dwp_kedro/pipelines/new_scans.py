@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dwp_kedro.cohorts.checks import leaves_folder
+from dwp_kedro.cohorts.checks import is_printable, leaves_folder
 from dwp_kedro.cohorts.readers.csv_table import find_image_columns, read_csv_table
 from dwp_kedro.cohorts.readers.subject_files import NIFTI_SUFFIXES
 from dwp_kedro.imaging.predicted_scan import RECORD_SUFFIX
@@ -142,7 +142,7 @@ def _read_table(file: Path) -> list[NewScan]:
         problem = next((f"leaves the folder of {file.name}: {path}." for path in paths if leaves_folder(path)), "")
         if not all(paths):
             problem = f"line {number} of {file.name} names no file in one of {', '.join(columns)}."
-        if _NO_FILE_NAME.search(name):
+        if _NO_FILE_NAME.search(name) or not is_printable(name):
             name, problem = (
                 f"line {number}",
                 f"its name {name!r} cannot be a file name; use letters, digits, - and _.",

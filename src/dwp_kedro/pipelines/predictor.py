@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 import dwp_kedro
 from dwp_kedro.bayes.posterior import BayesianNetwork
+from dwp_kedro.imaging.header_checks import check_placement
 from dwp_kedro.imaging.lesion_picture import lesion_picture
 from dwp_kedro.imaging.postprocessing import label_components, postprocess
 from dwp_kedro.imaging.predicted_scan import (
@@ -125,6 +126,8 @@ class Predictor:
             )
         name = name or Path(images[0]).name
         volumes = [read_volume(image) for image in images]
+        for volume in volumes:
+            check_placement(volume, spacing_matters=self.input.spacing == "header")
         note = self._note(volumes[0])
         if note:
             _logger.warning("%s: %s", name, note)
