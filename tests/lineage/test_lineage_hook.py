@@ -92,6 +92,26 @@ def test_changed_content_from_outside_counts_and_a_touch_does_not(
     assert "scans: the file has changed:\n    volumes" in capsys.readouterr().out
 
 
+def test_what_is_put_away_for_a_while_is_remembered(finished: Any):
+    scans = finished.path("scans")
+    scans.rename(finished.folder / "archive")
+    os.utime(finished.path("volumes"), (1000, 1000))  # so that its record is written again
+    assert finished.run() == set()
+    assert finished.run(Pipeline(CELLS)) == set()
+    scans.write_text("others")
+    assert len(finished.run()) == 6
+    finished.path("volumes").unlink()
+    os.utime(finished.path("prior"), (1000, 1000))
+    assert finished.run(Pipeline(CELLS)) == set()
+    finished.parameters["spacing"] = 3
+    with pytest.raises(OutOfDateError, match=r"parameter spacing: 1 → 3:\n    volumes"):
+        finished.run(Pipeline(CELLS))
+    finished.parameters["spacing"] = 1
+    finished.path("volumes").write_text("others")
+    with pytest.raises(OutOfDateError, match="volumes: the file has changed since it was written"):
+        finished.run(Pipeline(CELLS))
+
+
 def test_a_file_with_its_times_set_back_is_noticed(finished: Any):
     path = finished.path("scans")
     times = path.stat()

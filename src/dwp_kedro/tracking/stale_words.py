@@ -26,7 +26,7 @@ def why(verdicts: Iterable[Verdict]) -> list[str]:
     entries: dict[str, list[str]] = {}
     for verdict in verdicts:
         for reason in verdict.reasons:
-            entries.setdefault(reason.text, []).extend(name for name, table in verdict.outputs.items() if table)
+            entries.setdefault(reason.text, []).extend(verdict.outputs)
     lines = []
     for text, names in list(entries.items())[:_REASONS]:
         more = f" and {len(names) - _ENTRIES} more" if len(names) > _ENTRIES else ""
