@@ -169,7 +169,7 @@ def test_what_the_run_reads_and_does_not_make_is_refused_with_cause_and_command(
         "  parameter latent: 6 → 8:",
         "    prior",
         "Make it anew first:",
-        "  kedro run --only-missing-outputs --to-outputs prior --params n.m=1 --env big",
+        "  kedro run --only-missing-outputs --to-outputs prior --env big --params n.m=1",
     ]
     assert finished.run(CHAIN.to_outputs("prior")) == {"learn"}
     assert finished.run(Pipeline(CELLS), resumes=resumes) == {"a", "b"}
@@ -204,7 +204,7 @@ def test_results_without_a_record_are_refused_unless_taken_once(finished: Any, c
     for chosen in (CHAIN, Pipeline(CELLS)):
         with pytest.raises(OutOfDateError, match="Nothing is recorded") as caught:
             finished.run(chosen)
-        assert "--params n.m=1,accept=unrecorded --env big" in str(caught.value)
+        assert "--env big --params n.m=1,accept=unrecorded" in str(caught.value)
     assert finished.text("report") == before
     assert finished.run(accept="unrecorded") == set()
     assert "Taken as they are, and recorded (accept=unrecorded):\n  volumes\n  prior" in capsys.readouterr().out
