@@ -92,6 +92,26 @@ def test_changed_content_from_outside_counts_and_a_touch_does_not(
     assert "scans: the file has changed:\n    volumes" in capsys.readouterr().out
 
 
+def test_what_is_put_away_for_a_while_is_remembered(finished: Any):
+    scans = finished.path("scans")
+    scans.rename(finished.folder / "archive")
+    os.utime(finished.path("volumes"), (1000, 1000))  # so that its record is written again
+    assert finished.run() == set()
+    assert finished.run(Pipeline(CELLS)) == set()
+    scans.write_text("others")
+    assert len(finished.run()) == 6
+    finished.path("volumes").unlink()
+    os.utime(finished.path("prior"), (1000, 1000))
+    assert finished.run(Pipeline(CELLS)) == set()
+    finished.parameters["spacing"] = 3
+    with pytest.raises(OutOfDateError, match=r"parameter spacing: 1 → 3:\n    volumes"):
+        finished.run(Pipeline(CELLS))
+    finished.parameters["spacing"] = 1
+    finished.path("volumes").write_text("others")
+    with pytest.raises(OutOfDateError, match="volumes: the file has changed since it was written"):
+        finished.run(Pipeline(CELLS))
+
+
 def test_a_file_with_its_times_set_back_is_noticed(finished: Any):
     path = finished.path("scans")
     times = path.stat()
@@ -149,7 +169,7 @@ def test_what_the_run_reads_and_does_not_make_is_refused_with_cause_and_command(
         "  parameter latent: 6 → 8:",
         "    prior",
         "Make it anew first:",
-        "  kedro run --only-missing-outputs --to-outputs prior --params n.m=1 --env big",
+        "  kedro run --only-missing-outputs --to-outputs prior --env big --params n.m=1",
     ]
     assert finished.run(CHAIN.to_outputs("prior")) == {"learn"}
     assert finished.run(Pipeline(CELLS), resumes=resumes) == {"a", "b"}
@@ -184,7 +204,7 @@ def test_results_without_a_record_are_refused_unless_taken_once(finished: Any, c
     for chosen in (CHAIN, Pipeline(CELLS)):
         with pytest.raises(OutOfDateError, match="Nothing is recorded") as caught:
             finished.run(chosen)
-        assert "--params n.m=1,accept=unrecorded --env big" in str(caught.value)
+        assert "--env big --params n.m=1,accept=unrecorded" in str(caught.value)
     assert finished.text("report") == before
     assert finished.run(accept="unrecorded") == set()
     assert "Taken as they are, and recorded (accept=unrecorded):\n  volumes\n  prior" in capsys.readouterr().out

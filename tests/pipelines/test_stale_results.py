@@ -136,7 +136,7 @@ def test_a_pipeline_on_a_stale_prior_is_refused(project_copy: Path, nodes_to_run
         assert "\n  prior_learning.prior\n" in told
         assert "\n  parameter prior_learning.seed: 0 → 3:\n    prior_learning.group_1.checkpoint, " in told
         assert "  kedro run --only-missing-outputs --to-outputs " in told
-        assert "prior_learning.prior --params prior_learning.seed=3 --env test" in told
+        assert "prior_learning.prior --env test --params prior_learning.seed=3" in told
     # What takes nothing from the source has nothing to do with it.
     assert nodes_to_run(project_copy, "data_processing", prior_learning={"seed": 3}) == set()
 

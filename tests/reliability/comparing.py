@@ -15,6 +15,7 @@ from safetensors.torch import load
 
 EXPERIMENT = "dwp-kedro/test"
 UNFINISHED = "unfinished"
+_RECORDS = "lineage"
 _MADE = ("data", "predicted", "exported")
 _MEASURED = re.compile(r"second|memory|minute|created|sha256")
 """What differs from run to run, or is a hash of what does."""
@@ -25,7 +26,8 @@ _CURVES = {"data_term", "kl", "latent_kl", "learning_rate", "loss"}
 def files_of(project: Path) -> dict[str, Path]:
     """All files that runs have made under their final names, by their path in the project."""
     files = [file for folder in _MADE for file in (project / folder).rglob("*") if file.is_file()]
-    named = {file.relative_to(project).as_posix(): file for file in files if UNFINISHED not in file.parts}
+    results = [file for file in files if not {UNFINISHED, _RECORDS}.intersection(file.parts)]
+    named = {file.relative_to(project).as_posix(): file for file in results}
     return {name: file for name, file in named.items() if not re.search(r"(^|/)\.[^/]*\.tmp", name)}
 
 

@@ -60,8 +60,9 @@ class Verdict:
         return self.is_stale or self.is_made_anew
 
     def as_recorded(self) -> Record:
-        """Return the record of outputs as they are there now."""
-        return Record(node=self.node.name, made_of=self.made_of, read=self.read, outputs=self.outputs)
+        """Return the record of what is there now, and as it was recorded of what is not there any more."""
+        now = Record(node=self.node.name, made_of=self.made_of, read=self.read, outputs=self.outputs)
+        return now if self.record is None else now.completed_by(self.record)
 
 
 class Assessment:
@@ -121,7 +122,7 @@ class Assessment:
         if kinds == {self._accepted} and not verdict.behind and not runs_anyway:
             verdict.reasons = []
             self.taken.append(verdict)
-        elif record is not None and not verdict.is_stale and (outputs, read) != (record.outputs, record.read):
+        elif record is not None and verdict.is_there and not verdict.is_stale and verdict.as_recorded() != record:
             self.touched.append(verdict)
         verdict.is_made_anew = runs_anyway and not _comes_out_the_same(verdict)
         return verdict
@@ -163,10 +164,10 @@ def with_all_upstream(nodes: Iterable[Node], whole: Pipeline) -> list[Node]:
 
 def _reasons(verdict: Verdict, runs_anyway: bool) -> Iterable[Reason]:
     record = verdict.record
-    if not verdict.is_there:
+    if not verdict.is_there and runs_anyway:
         return
     if record is None:
-        if not runs_anyway:
+        if verdict.is_there and not runs_anyway:
             yield Reason(UNRECORDED, "nothing is recorded of what they were made of")
     elif record.outputs is None:
         yield Reason("cut short", "their making was cut short")

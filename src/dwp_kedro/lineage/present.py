@@ -169,15 +169,22 @@ class Present:
         return self._listed[name]
 
 
-def _list_files(dataset: Any) -> dict[str, Path] | None:
-    # A dataset has the one, a dataset of partitions the other.
+def path_of(dataset: Any) -> Path | None:
+    """Return a dataset's file or folder on this machine; None if it has none, or has versions."""
+    # A dataset has the one, a dataset of partitions or of predictions the other.
     place = getattr(dataset, "_filepath", getattr(dataset, "_path", None))
     has_versions = getattr(dataset, "_version", None) is not None
     if place is None or has_versions or getattr(dataset, "_protocol", "file") != "file":
         return None
-    path = str(place)
-    if not os.path.isdir(path):
-        return {"": Path(path)}
+    return Path(str(place))
+
+
+def _list_files(dataset: Any) -> dict[str, Path] | None:
+    path = path_of(dataset)
+    if path is None:
+        return None
+    if not path.is_dir():
+        return {"": path}
     suffix = getattr(dataset, "_filename_suffix", "")
     found = {}
     for parent, _, names in os.walk(path):

@@ -66,6 +66,20 @@ class Record(BaseModel):
     outputs: dict[str, Table] | None
     """Files of each output; None as long as the node runs, and if it never ended."""
 
+    def completed_by(self, earlier: Record) -> Record:
+        """Return this record, with what an earlier one says of files and inputs that are not there any more."""
+        inputs = {
+            argument: earlier.made_of.inputs.get(argument, given) if given.checksum is None else given
+            for argument, given in self.made_of.inputs.items()
+        }
+        read = {label: table or earlier.read.get(label, {}) for label, table in self.read.items()}
+        outputs = {
+            name: table or (earlier.outputs or {}).get(name, {}) for name, table in (self.outputs or {}).items()
+        }
+        files = {label: contents(table) for label, table in read.items()}
+        made_of = self.made_of.model_copy(update={"inputs": inputs, "files": files})
+        return self.model_copy(update={"made_of": made_of, "read": read, "outputs": outputs})
+
 
 class Records:
     """A folder of records."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from kedro.io import CatalogProtocol
+
+from dwp_kedro.lineage.present import path_of
 
 
 def layer_of(catalog: CatalogProtocol, name: str) -> str | None:
@@ -16,13 +17,7 @@ def layer_of(catalog: CatalogProtocol, name: str) -> str | None:
 
 def local_path(catalog: CatalogProtocol, name: str) -> Path | None:
     """Return a dataset's file or folder on this machine; None if it has none, or has versions."""
-    dataset: Any = catalog.get(name)
-    # A dataset has the one, a dataset of partitions or of predictions the other.
-    place = getattr(dataset, "_filepath", getattr(dataset, "_path", None))
-    has_versions = getattr(dataset, "_version", None) is not None
-    if place is None or has_versions or getattr(dataset, "_protocol", "file") != "file":
-        return None
-    return Path(str(place))
+    return path_of(catalog.get(name))
 
 
 def path_in(folder: Path, path: Path) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dwp_kedro.lineage.assessment import Verdict
-from dwp_kedro.tracking.command import environment_option, shell_name
+from dwp_kedro.tracking.command import shell_name
+from dwp_kedro.tracking.run_options import run_options
 
 _LISTED = 8
 _REASONS = 6
@@ -26,7 +27,7 @@ def why(verdicts: Iterable[Verdict]) -> list[str]:
     entries: dict[str, list[str]] = {}
     for verdict in verdicts:
         for reason in verdict.reasons:
-            entries.setdefault(reason.text, []).extend(name for name, table in verdict.outputs.items() if table)
+            entries.setdefault(reason.text, []).extend(verdict.outputs)
     lines = []
     for text, names in list(entries.items())[:_REASONS]:
         more = f" and {len(names) - _ENTRIES} more" if len(names) > _ENTRIES else ""
@@ -50,15 +51,6 @@ def command(
     words = ["run", *(["--only-missing-outputs"] if resumes else [])]
     if outputs:
         words += ["--to-outputs", ",".join(outputs)]
-    given = dict(_flat(run_params["runtime_params"] or {})) | ({"accept": accept} if accept else {})
-    if given:
-        words += ["--params", ",".join(f"{name}={value}" for name, value in given.items())]
-    return f"{program} {shlex.join(words)}{environment_option(run_params['env'])}"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    given = {name: value for name, value in (run_params["runtime_params"] or {}).items() if name != "accept"}
+    options = run_options({**run_params, "runtime_params": given | ({"accept": accept} if accept else {})})
+    return f"{program} {shlex.join(words)}{options}"
