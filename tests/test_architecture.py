@@ -18,14 +18,14 @@ MAY_IMPORT = {
     "parameters": set(),
     "lineage": {"atomic_write"},
     "imaging": {"parameters", "atomic_write"},
-    "cohorts": {"imaging", "parameters", "progress", "atomic_write"},
+    "cohorts": {"imaging", "parameters", "progress", "atomic_write", "printable"},
     "evaluation": {"imaging", "progress"},
     "datasets": {"networks", "bayes", "imaging", "evaluation", "atomic_write"},
     "pipelines": {
         "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "lineage", "parameters",
         "progress",
     },
-    "tracking": {"lineage", "progress", "atomic_write"},
+    "tracking": {"lineage", "progress", "atomic_write", "printable"},
 }  # fmt: skip
 
 

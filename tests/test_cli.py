@@ -45,6 +45,7 @@ def wrapped() -> DatasetError:
             InterpolationKeyError("Interpolation key 'environment' not found"),
             "Interpolation key 'environment' not found",
         ),
+        (CohortError("a\x1b[2Jb\n  c\x07"), "a\\x1b[2Jb\n  c\\x07"),
         (YAMLError("globals.yml, unable to read line 3"), "globals.yml, unable to read line 3"),
     ],
 )

@@ -118,3 +118,45 @@ def test_a_control_whose_tensors_do_not_fit_is_named():
     del packed.weights["controls/gaussian/group_2/cholesky"]
     with pytest.raises(CheckpointError, match=r"gaussian of group_2 cannot be built from mean "):
         unpack_prior(packed)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (("kernel_vaes",), [1], "is no prior: .*'list'"),
+        (("kernel_vaes", "group_1"), 5, "group_1 describes no network"),
+        (("kernel_vaes", "group_1", "latent_dim"), 10**9, "group_1 does not fit: .* numbers, its weights are"),
+        (("kernel_vaes", "group_1", "latent_dim"), "2", "group_1 describes no network"),
+        (("kernel_vaes", "group_1", "scale"), "0.1", "the scale of group_1 is '0.1'"),
+        (("kernel_vaes", "group_1", "scale"), -1, "the scale of group_1 is -1"),
+        (("control_scales",), 3, "is no prior"),
+        (("control_scales", "gaussian", "group_1"), None, "gaussian of group_1 cannot be built"),
+        (("control_scales", "gaussian", "group_9"), 1.0, "gaussian of group_9 cannot be built from nothing"),
+        (("control_scales", "other"), {"group_1": 1.0}, "other of group_1 cannot be built"),
+        (("card",), [], "is no prior"),
+    ],
+)
+def test_metadata_of_other_kinds_are_refused(path: tuple[str, ...], value: object, problem: str):
+    packed = pack_prior(_prior())
+    place = packed.metadata
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    with pytest.raises(CheckpointError, match=problem):
+        unpack_prior(packed)
+
+
+@pytest.mark.parametrize("name", ["group_1/decoder.linear.weight", "controls/gaussian/group_2/mean"])
+def test_numbers_that_are_not_finite_are_refused(name: str):
+    packed = pack_prior(_prior())
+    packed.weights[name].view(-1)[0] = torch.nan
+    with pytest.raises(CheckpointError, match=f"NaN or infinite numbers, in {name}"):
+        unpack_prior(packed)
+
+
+def test_densities_of_other_shapes_are_refused():
+    packed = pack_prior(_prior())
+    name = "controls/gaussian/group_1/mean"
+    packed.weights[name] = packed.weights[name][:5]
+    with pytest.raises(CheckpointError, match="gaussian of group_1 cannot be built"):
+        unpack_prior(packed)

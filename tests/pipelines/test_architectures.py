@@ -122,3 +122,21 @@ def test_missing_weights_of_a_component_are_named() -> None:
     short = Checkpoint(checkpoint.weights, {**checkpoint.metadata, "components": 2})
     with pytest.raises(CheckpointError, match=r"component 1 of the checkpoint of .*'split': 0"):
         rebuild(short)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"components": "2"}, r"the checkpoint a\.safetensors says of its components '2'"),
+        ({"components": 0}, "says of its components 0"),
+        ({"arguments": [1]}, r"a\.safetensors says of its network's arguments \[1\]"),
+        ({"arguments": {"in_channels": 1, "layers": 5}}, "describes no network that can be built .*layers"),
+        ({"arguments": {"in_channels": 10**9}}, r"a\.safetensors does not fit: the network .* has \d+ numbers"),
+        ({"network": ["UNet3D"]}, "known are UNet3D, DynUNet"),
+    ],
+)
+def test_metadata_that_describe_no_network_are_refused(changes: dict[str, object], problem: str) -> None:
+    checkpoint = checkpoint_of(new_architecture("unet", 1, 2, SMALL, seed=0))
+    wrong = Checkpoint(checkpoint.weights, {**checkpoint.metadata, **changes}, source="a.safetensors")
+    with pytest.raises(CheckpointError, match=problem):
+        rebuild(wrong)

@@ -112,4 +112,5 @@ def test_two_hundred_subjects_take_the_memory_of_fifty(
     with capsys.disabled():
         told = ", ".join(f"{n}: {peaks[n]:.0f} MiB at most, {seconds[n]:.0f} s" for n in peaks)
         print(f"\nsubjects of {side}³ through data_processing: {told}")
-    assert peaks[200] < 1.05 * peaks[50]
+    # A volume on the network's grid is 3.4 MiB. What does grow is the contact sheet, up to 240 subjects.
+    assert peaks[200] - peaks[50] < 100

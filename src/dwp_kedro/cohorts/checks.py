@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+
+from dwp_kedro.printable import printable
 
 _MOST_LISTED = 30
 PROBLEM_COLUMNS = ["cohort", "subject", "problem", "file", "mend"]
@@ -100,20 +101,6 @@ def find_overlap(source: pd.DataFrame, target: pd.DataFrame) -> list[Problem]:
         for row in target.to_dict("records")
         if (content := row["image_content"]) in in_source
     ]
-
-
-def is_printable(text: str) -> bool:
-    """Say whether a text has neither control characters nor halves of characters, which no table can keep."""
-    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
-
-
-def printable(text: str) -> str:
-    r"""Write what is not printable as Python does, so that no name or path can steer a terminal.
-
-    >>> printable("a\x1b[31m b")
-    'a\\x1b[31m b'
-    """
-    return "".join(c if is_printable(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def name_some(names: Sequence[str], most: int = 5) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dwp_kedro.cohorts.checks import Problem, is_printable, leads_out, leaves_folder
+from dwp_kedro.cohorts.checks import Problem, leads_out, leaves_folder
 from dwp_kedro.cohorts.readers import SubjectFiles
 from dwp_kedro.imaging.header_checks import VolumeError, check_placement
 from dwp_kedro.imaging.preprocessing import check_same_grid, map_labels
 from dwp_kedro.imaging.volume import Volume, read_volume
 from dwp_kedro.parameters import CohortParameters
+from dwp_kedro.printable import is_printable
 
 _LONGEST_NAME = 200  # bytes: file systems allow 255, of which what we add takes some
 _MOST_VALUES, _MOST_VALUES_NAMED = 64, 1024  # of a label map: all above 0, or those that matter named

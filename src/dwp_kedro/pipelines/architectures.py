@@ -140,7 +140,9 @@ def _empty(metadata: Mapping[str, Any], weights: Mapping[str, Tensor], source: s
             f"{source} holds the network {name}; known are {', '.join(_NETWORKS)}, "
             "and BayesianNetwork(…) of each. Train it again with this version."
         )
-    arguments: Any = metadata.get("arguments")
+    arguments = metadata.get("arguments")
+    if not isinstance(arguments, dict):
+        raise CheckpointError(f"{source} says of its network's arguments {arguments!r}. Train it again.")
     network = build_network(lambda: _NETWORKS[plain](**arguments), weights, source)
     if name == plain:
         return network

@@ -15,7 +15,7 @@ from dwp_kedro.imaging.predicted_scan import RECORD_SUFFIX
 
 _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 _OF_4D = re.compile(r"(?P<file>.+\.nii(\.gz)?)#(?P<channel>\d+)")
-_NO_FILE_NAME = re.compile(r'[/\\|:*?"<>]|^\.|^$')
+_NO_FILE_NAME = re.compile(r'[/\\|:*?"<>\x00-\x1f]|^\.|^$')
 
 
 class NewScansError(ValueError):

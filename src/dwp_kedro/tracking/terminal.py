@@ -11,6 +11,7 @@ from math import inf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from dwp_kedro.printable import printable_lines
 from dwp_kedro.tracking.stage_progress import StageCount
 
 LINE_EVERY_SECONDS = 5.0
@@ -130,7 +131,7 @@ class Display:
 
     def print(self, line: str) -> None:
         """Print a line, above the bars if there are any."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable_lines(line), markup=False, highlight=False, soft_wrap=True)
 
     def _end_task(self, key: tuple[int, str]) -> None:
         state = self._tasks.pop(key)

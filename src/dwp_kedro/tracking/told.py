@@ -8,15 +8,18 @@ from kedro.io import DatasetError
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dwp_kedro.printable import printable_lines
+
 
 def told(error: BaseException) -> str | None:
     """Return the message that was written for the user; None for what looks like an error of the program.
 
     Such messages have this project's own errors; those of its datasets, which raise Kedro's error, though not from
     another one; and those about globals.yml, which Kedro reads before the project's code runs. Kedro wraps errors,
-    so what an error was raised from is looked at too.
+    so what an error was raised from is looked at too. Control characters, which names in files may have, are
+    written as such.
     """
-    return next((str(cause) for cause in _causes(error) if _is_told(cause)), None)
+    return next((printable_lines(str(cause)) for cause in _causes(error) if _is_told(cause)), None)
 
 
 def describe(error: BaseException) -> str:

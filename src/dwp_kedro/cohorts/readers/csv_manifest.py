@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 
-from dwp_kedro.cohorts.checks import CohortError, Problem, printable
+from dwp_kedro.cohorts.checks import CohortError, Problem
 from dwp_kedro.cohorts.readers.csv_table import find_image_columns, read_csv_table
 from dwp_kedro.cohorts.readers.subject_files import SubjectFiles, require_folder
 from dwp_kedro.parameters import CsvReader
+from dwp_kedro.printable import printable
 
 
 def read_csv_manifest(reader: CsvReader) -> list[SubjectFiles]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dwp_kedro.cohorts.checks import CohortError, printable
+from dwp_kedro.cohorts.checks import CohortError
+from dwp_kedro.printable import printable
 
 
 def read_csv_table(file: Path) -> pd.DataFrame:
