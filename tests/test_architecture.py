@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "datasets": {"networks", "bayes", "imaging", "evaluation", "atomic_write"},
     "pipelines": {
         "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "lineage", "parameters",
-        "progress",
+        "progress", "printable",
     },
     "tracking": {"lineage", "progress", "atomic_write", "printable"},
 }  # fmt: skip

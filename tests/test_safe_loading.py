@@ -25,7 +25,7 @@ def dangers(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-            yield from (name for name in names if MODULES & set(name.split(".")))
+            yield from (name for name in names if name.split(".")[0] in MODULES)
             if isinstance(node, ast.ImportFrom):
                 last = (node.module or "").split(".")[-1]
                 yield from (f"{last}.{a.name}" for a in node.names if (last, a.name) in CALLS)

@@ -8,14 +8,15 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dwp_kedro.cohorts.checks import is_printable, leaves_folder
+from dwp_kedro.cohorts.checks import leaves_folder
 from dwp_kedro.cohorts.readers.csv_table import find_image_columns, read_csv_table
 from dwp_kedro.cohorts.readers.subject_files import NIFTI_SUFFIXES
 from dwp_kedro.imaging.predicted_scan import RECORD_SUFFIX
+from dwp_kedro.printable import is_printable
 
 _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 _OF_4D = re.compile(r"(?P<file>.+\.nii(\.gz)?)#(?P<channel>\d+)")
-_NO_FILE_NAME = re.compile(r'[/\\|:*?"<>\x00-\x1f]|^\.|^$')
+_NO_FILE_NAME = re.compile(r'[/\\|:*?"<>]|^\.|^$')
 
 
 class NewScansError(ValueError):
