@@ -67,6 +67,11 @@ def test_the_figure_has_two_panels_per_size_and_each_method_once_in_the_legend(r
     assert [list(trace.y) for trace in random] == [pytest.approx([0.55] * 2), pytest.approx([0.8] * 2)]
 
 
+def test_review_panels_share_the_scale_of_the_first_which_follows_none(rows: pd.DataFrame) -> None:
+    layout = uncertainty_figures.uncertainty_figure(rows).layout
+    assert [layout[f"yaxis{number}"].matches for number in ("", 2, 3, 4)] == [None, None, None, "y2"]
+
+
 def test_a_method_first_run_at_a_larger_size_is_in_the_legend() -> None:
     rows = pd.concat([rows_of("ri", 5, 0, [0.5], {}), rows_of("dwp", 10, 0, [0.5], {})])
     figure = uncertainty_figures.uncertainty_figure(rows)

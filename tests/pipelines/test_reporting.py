@@ -18,6 +18,7 @@ from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainin
 from dwp_kedro.pipelines.target_evaluation import reporting
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.target_evaluation.nodes import collect_timings
+from dwp_kedro.pipelines.target_evaluation.report_facts import experiment_facts, target_facts
 
 NORTH = {
     "name": "lesions of the north",
@@ -146,3 +147,32 @@ def test_the_page_says_what_computed_it_when_and_how(told: Any):
     assert given["circumstances"]["Versions"]["lightning"]
     (caption,) = [caption for caption in given["figures"] if caption.startswith("Best, median")]
     assert "with n = 3 training volumes (draw 0, seed 7)" in caption
+
+
+@pytest.mark.parametrize(
+    ("spacing", "words"),
+    [
+        ("header", "from the scans, in mm"),
+        ("unknown", "unknown: distances and volumes are in voxels"),
+        ([0.9, 0.9, 5], "0.9 × 0.9 × 5 mm, declared in place of the scans' headers"),
+    ],
+)
+def test_the_target_says_where_its_voxel_size_comes_from(spacing: Any, words: str):
+    cohort = CohortParameters.model_validate(
+        {
+            "name": "targets",
+            "description": "d",
+            "reader": {"layout": "decathlon", "folder": "targets"},
+            "spacing": spacing,
+            "preprocessing": {"grid": [16, 16, 16]},
+        }
+    )
+    assert target_facts(cohort, pd.DataFrame({"subject": ["a"]}))["voxel size"] == words
+
+
+def test_patches_are_part_of_the_experiment():
+    def told(**training: Any) -> dict[str, str]:
+        return experiment_facts("x", GridParameters(), TargetTrainingParameters.model_validate(training))
+
+    assert told(patches={"size": [16, 24, 32]})["patches"] == "16×24×32"
+    assert "patches" not in told()

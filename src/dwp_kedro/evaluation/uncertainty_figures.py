@@ -146,7 +146,9 @@ def _arrange(figure: go.Figure, n_rows: int) -> None:
     figure.update_yaxes(tickformat=".0%", range=[-0.02, 1.02], col=1, title="truly foreground")
     figure.update_xaxes(title="foreground probability<br>that the network gives", range=[-0.02, 1.02], col=1)
     figure.update_xaxes(title="patients set aside,<br>the least certain first", col=2)
-    figure.update_yaxes(title="mean DSC of the others", tickformat=".2f", matches="y2", col=2)
+    figure.update_yaxes(title="mean DSC of the others", tickformat=".2f", col=2)
+    for row in range(2, n_rows + 1):  # all on the scale of the first, which must not match itself
+        figure.update_yaxes(matches="y2", row=row, col=2)
     figure.update_xaxes(title_font_size=14)
     figure.update_yaxes(title_font_size=14)
     lines = [line for paragraph in NOTE for line in textwrap.wrap(paragraph, NOTE_WIDTH)]

@@ -66,10 +66,16 @@ def target_facts(cohort: CohortParameters, manifest: pd.DataFrame) -> dict[str, 
         "subjects": str(len(manifest)),
         "classes": ", ".join(cohort.class_names),
         "network grid": "×".join(map(str, cohort.preprocessing.grid or ("each volume's own",))),
-        "voxel size": "unknown: distances and volumes are in voxels"
-        if cohort.spacing == "unknown"
-        else "from the scans, in mm",
+        "voxel size": _voxel_size(cohort),
     }
+
+
+def _voxel_size(cohort: CohortParameters) -> str:
+    if cohort.spacing == "unknown":
+        return "unknown: distances and volumes are in voxels"
+    if cohort.spacing == "header":
+        return "from the scans, in mm"
+    return f"{' × '.join(f'{side:g}' for side in cohort.spacing)} mm, declared in place of the scans' headers"
 
 
 def experiment_facts(environment: str, grid: GridParameters, training: TargetTrainingParameters) -> dict[str, str]:
@@ -79,6 +85,7 @@ def experiment_facts(environment: str, grid: GridParameters, training: TargetTra
         "methods": ", ".join(grid.methods),
         "training volumes": ", ".join(map(str, grid.n_train)),
         **_design(grid),
+        **({} if training.patches is None else {"patches": "×".join(map(str, training.patches.size))}),
         "augmentation": "none" if training.augmentation is None else "on, the same for all methods",
         "temperature": f"{training.temperature:g}",
         "estimator of the data term": training.estimator.replace("_", " "),
