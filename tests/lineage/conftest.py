@@ -47,13 +47,14 @@ class Project:
             catalog[f"params:{name}"] = value
         ran, manager = _Ran(), _create_hook_manager()
         _register_hooks(manager, (ran, LineageHook(lambda: self.whole)))
+        chosen = pipeline or self.whole
         run_params = {
             "project_path": self.folder.as_posix(),
             "env": "big",
             "runtime_params": {"n": {"m": 1}},
             "only_missing_outputs": resumes,
+            "pipeline_names": None if chosen is self.whole else ["a_part"],
         }
-        chosen = pipeline or self.whole
         given = {"run_params": run_params, "pipeline": chosen, "catalog": catalog}
         manager.hook.before_pipeline_run(**given)
         result = (runner or SequentialRunner()).run(chosen, catalog, manager, only_missing_outputs=resumes)

@@ -201,10 +201,14 @@ def test_results_without_a_record_are_refused_unless_taken_once(finished: Any, c
     for record in (finished.folder / "lineage").iterdir():
         record.unlink()
     before = finished.text("report")
-    for chosen in (CHAIN, Pipeline(CELLS)):
+    for chosen, resumes, options in (
+        (CHAIN, True, "--only-missing-outputs"),
+        (Pipeline(CELLS), True, "--only-missing-outputs --pipelines a_part"),
+        (Pipeline(CELLS), False, "--pipelines a_part"),
+    ):
         with pytest.raises(OutOfDateError, match="Nothing is recorded") as caught:
-            finished.run(chosen)
-        assert "--env big --params n.m=1,accept=unrecorded" in str(caught.value)
+            finished.run(chosen, resumes=resumes)
+        assert f"kedro run {options} --env big --params n.m=1,accept=unrecorded\n" in str(caught.value)
     assert finished.text("report") == before
     assert finished.run(accept="unrecorded") == set()
     assert "Taken as they are, and recorded (accept=unrecorded):\n  volumes\n  prior" in capsys.readouterr().out

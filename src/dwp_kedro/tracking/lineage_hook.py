@@ -19,7 +19,7 @@ from dwp_kedro.lineage.checksums import contents
 from dwp_kedro.lineage.present import Present
 from dwp_kedro.lineage.record import Record, Records
 from dwp_kedro.tracking.node_state import RunningNodes
-from dwp_kedro.tracking.stale_words import command, listed, why
+from dwp_kedro.tracking.stale_words import accepting_command, command, listed, why
 
 _SETTINGS = "params:lineage"
 
@@ -180,7 +180,7 @@ class _Run:
                 "copied without their records:",
                 *listed(_outputs(unrecorded)),
                 "If you know that parameters, data and code were the present ones, take them as they are:",
-                f"  {command(self._run_params, accept=UNRECORDED)}",
+                f"  {accepting_command(self._run_params, UNRECORDED)}",
                 "If not, delete them, or make them anew, all together:",
                 f"  {command(self._run_params, resumes=False)}",
             ]
@@ -194,7 +194,7 @@ class _Run:
         if {reason.kind for verdict in causes for reason in verdict.reasons} == {CODE}:
             lines += [
                 "or, if you know that the change of code changes no result, take it as it is:",
-                f"  {command(self._run_params, outputs=read, accept=CODE)}",
+                f"  {accepting_command(self._run_params, CODE)}",
             ]
         raise OutOfDateError("\n".join(lines))
 
