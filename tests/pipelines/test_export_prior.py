@@ -133,10 +133,12 @@ def test_another_ones_kernels_are_not_replaced(project_copy: Path, tmp_path: Pat
 
 
 def test_a_source_network_that_is_not_there_is_not_promised(project_copy: Path, tmp_path: Path, export: Export):
-    own = project_copy / "data/06_models/test/prior.safetensors"
-    export(project_copy, "export_prior", output=str(own), overwrite=True)
+    bare = str(tmp_path / "bare.safetensors")
+    export(project_copy, "export_prior", output=bare)
     with pytest.raises(CheckpointError, match="source_network=true, but the prior carries no source network"):
-        export(project_copy, "export_prior", output=str(tmp_path / "p.safetensors"), source_network=True)
+        export(
+            project_copy, "export_prior", prior=bare, output=str(tmp_path / "p.safetensors"), source_network=True
+        )
 
 
 @pytest.fixture

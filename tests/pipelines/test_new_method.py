@@ -21,7 +21,7 @@ def extended_project(project_copy: Path) -> Path:
     settings = yaml.safe_load(file.read_text())
     base = yaml.safe_load((conf / "base" / "parameters_target_evaluation.yml").read_text())
     settings["methods"] = {**base["methods"], "mine": {"start": "source", "prior": "deep_weight_prior"}}
-    settings["grid"] |= {"methods": ["dwp", "mine"], "n_train": [2], "n_splits": 1}
+    settings["grid"] |= {"methods": ["dwp", "mine"]}
     settings["target_training"]["schedule"] |= {"max_steps": STEPS, "learning_rate": LEARNING_RATE}
     file.write_text(yaml.safe_dump(settings))
     return project_copy
