@@ -126,7 +126,7 @@ def test_an_ensemble_of_cells_and_files(project: Path, monkeypatch: pytest.Monke
 def test_a_cells_mlflow_model_gives_the_masks_of_the_pipeline(project: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(project)
     configure_project("dwp_kedro")
-    given = {"tracking": {"log_models": True}, "new_scans": {"n_samples": 2}}
+    given = {"tracking": {"models": "local"}, "new_scans": {"n_samples": 2}}
     with KedroSession.create(project, env="test", runtime_params=given) as session:
         session.run(namespaces=[f"target_evaluation.{CELL}"])
     uri = f"sqlite:///{project.as_posix()}/mlflow.db"

@@ -21,7 +21,7 @@ from dwp_kedro import progress
 from dwp_kedro.parameters import SegmentationTraining
 from dwp_kedro.tracking.mlflow_hook import MlflowHook
 from dwp_kedro.tracking.mlflow_store import MlflowStore
-from dwp_kedro.tracking.pipeline_run import PipelineRun
+from dwp_kedro.tracking.pipeline_run import PipelineRun, keeps_models
 from dwp_kedro.tracking.runners import FailedCellsError, SequentialRunner, ThreadRunner
 from dwp_kedro.tracking.tracking_error import TrackingError
 
@@ -266,6 +266,14 @@ def test_pictures_go_to_a_server_only_if_allowed(
     files = logged_files(client, children["group_1"])
     assert files == ({"prior_learning/kernels_group_1.html"} if allowed else set())
     assert ("pictures" in children["group_1"].data.tags) == (not allowed)
+
+
+@pytest.mark.parametrize(
+    ("setting", "here", "on_a_server"), [("local", True, False), ("always", True, True), ("never", False, False)]
+)
+def test_networks_go_to_a_server_only_if_allowed(setting: str, here: bool, on_a_server: bool):
+    assert keeps_models(setting, is_server=False) is here
+    assert keeps_models(setting, is_server=True) is on_a_server
 
 
 def test_a_failed_node_fails_its_child_and_the_parent(project: Path, client: MlflowClient, run_pipeline: Any):

@@ -25,10 +25,16 @@ class DataProcessingParameters(Parameters):
 
 
 class TrackingParameters(Parameters):
-    """What an MLflow server gets besides numbers and tables."""
+    """What MLflow gets besides numbers and tables."""
 
-    upload_pictures: bool = Field(default=False, description="Pictures and the report, which show scans.")
-    log_models: bool = Field(default=False, description="Each grid cell's networks as an MLflow model.")
+    upload_pictures: bool = Field(
+        default=False, description="A server also gets pictures and the report, which show scans."
+    )
+    models: Literal["local", "always", "never"] = Field(
+        default="local",
+        description="Whether each grid cell's networks are kept as an MLflow model: where runs are recorded on "
+        "this machine, on a server too, or never.",
+    )
 
 
 class LineageParameters(Parameters):

@@ -5,8 +5,8 @@ MLflow is imported on construction: it takes seconds, and most Kedro commands ne
 
 What goes to the experiment: parameters, metrics, load of the machine, tables (with the subjects' names), charts.
 Pictures and pages that show scans (contact sheets, segmentations, the report) go to a local experiment only,
-unless the parameter ``tracking.upload_pictures`` is true. Volumes never do. Weights do where
-``tracking.log_models`` is true: each grid cell's as an MLflow model.
+unless the parameter ``tracking.upload_pictures`` is true. So do weights, each grid cell's as an MLflow model,
+unless ``tracking.models`` says otherwise. Volumes never do.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _WEIGHTS = ("checkpoint", "source_posterior", "prior")
 _LONGEST_TAG = 5000  # characters, MLflow's own limit
 _PICTURES = (".png", ".html")
 _UPLOAD_PICTURES = "tracking.upload_pictures"
-_LOG_MODELS = "tracking.log_models"
+_MODELS = "tracking.models"
 _MODEL_LIBRARIES = ("dwp-kedro", "torch", "monai", "nibabel", "mlflow")
 _MODEL_CODE = Path(__file__).parents[1] / "pyfunc_model.py"
 
@@ -48,6 +48,11 @@ class _Child:
     waiting: dict[str, Node]
     """Nodes of this child that are not over yet, by name."""
     ended: bool = False
+
+
+def keeps_models(setting: str | None, *, is_server: bool) -> bool:
+    """Tell whether cells' networks go to MLflow, by the parameter ``tracking.models`` and where MLflow is."""
+    return setting == "always" or (setting == "local" and not is_server)
 
 
 class PipelineRun:
@@ -239,7 +244,11 @@ class PipelineRun:
             self._log_final(run_id, value)
         if kind in _WEIGHTS:
             self._log_place(run_id, name, kind)
-        if kind == "checkpoint" and stage_of(node) == GRID_CELL and self._is_on(_LOG_MODELS):
+        if (
+            kind == "checkpoint"
+            and stage_of(node) == GRID_CELL
+            and keeps_models(self._setting(_MODELS), is_server=self._store.is_server)
+        ):
             self._log_model(run_id, name, value.metadata["input"]["channels"])
         if layer_of(self._catalog, name) == "reporting":
             self._log_file(run_id, name)
@@ -277,7 +286,7 @@ class PipelineRun:
         path = self.local_path(name)
         if path is None:
             return
-        if self._store.is_server and path.suffix in _PICTURES and not self._is_on(_UPLOAD_PICTURES):
+        if self._store.is_server and path.suffix in _PICTURES and self._setting(_UPLOAD_PICTURES) is not True:
             self._store.set_tag(run_id, "pictures", f"not uploaded: the parameter {_UPLOAD_PICTURES} is not true")
             return
         self._store.log_path(run_id, path, name.split(".", 1)[0])
@@ -293,6 +302,6 @@ class PipelineRun:
             example = "|".join(f"new/patient_1_{channel:04d}.nii.gz" for channel in range(n_channels))
             self._store.log_model(run_id, _MODEL_CODE, path, settings, requirements, example)
 
-    def _is_on(self, parameter: str) -> bool:
+    def _setting(self, parameter: str) -> Any:
         name = f"params:{parameter}"
-        return name in self._catalog and self._load(name) is True
+        return self._load(name) if name in self._catalog else None
