@@ -298,12 +298,13 @@ def test_only_the_declared_part_of_an_input_counts(make_project: Callable[..., A
     def gate(words: str, letter: str) -> str:
         return letter
 
+    reading = node(one, ["words", "params:letter"], "first", name="one")
     settled = node(join, "params:words", "words", name="say", tags="settled_first")
     project = make_project(
         Pipeline(
             [
                 settled,
-                node(one, ["words", "params:letter"], "first", name="one"),
+                reading,
                 node(gate, ["words", "params:letter"], "passed", name="gate"),
             ]
         ),
@@ -316,6 +317,9 @@ def test_only_the_declared_part_of_an_input_counts(make_project: Callable[..., A
     assert project.text("words") == "split of six"
     project.parameters |= {"words": "draw of six"}
     assert project.run() == {"one"}
+    project.parameters |= {"words": "draw of ten"}
+    assert project.run(Pipeline([reading])) == set()  # not refused, though `say` is not in this run
+    assert project.text("words") == "draw of ten"
 
 
 def test_files_that_a_node_reads_itself_count(make_project: Callable[..., Any]):

@@ -17,7 +17,7 @@ UNRECORDED = "unrecorded"
 CODE = "code"
 
 SETTLED_FIRST = "settled_first"
-"""Kedro tag of nodes that cost nothing: they run before it is decided what else must."""
+"""Kedro tag of nodes that cost nothing: any run that needs them runs them, before it is decided what else must."""
 
 _TRAINED = "stage."
 """Start of the tags of nodes that need not give the same again: their outputs tell times."""
@@ -141,7 +141,6 @@ class Assessment:
         node = verdict.node
         return (
             SETTLED_FIRST in node.tags
-            and node.name in self._running
             and not verdict.behind
             and (verdict.is_missing or bool(verdict.reasons))
             and UNRECORDED not in {reason.kind for reason in verdict.reasons}

@@ -111,7 +111,7 @@ class _Run:
             self._records,
             running={node.name for node in asked},
             accepted=self._accepted,
-            settle=self._settle if self._only_missing else None,
+            settle=self._settle,
         )
         assessment.assess(with_all_upstream([*asked, *(makers[name] for name in read)], self._whole))
         verdicts = assessment.verdicts
