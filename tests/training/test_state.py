@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from regression import (
@@ -17,7 +20,7 @@ from regression import (
 )
 
 from dwp_kedro.progress import listening
-from dwp_kedro.training import loop
+from dwp_kedro.training import loop, state
 from dwp_kedro.training.loop import train
 from dwp_kedro.training.settings import Compute
 
@@ -132,3 +135,27 @@ def test_the_state_of_another_gradient_norm_is_not_taken_up(tmp_path):
     train_regression(resumed, compute=compute)
     train_regression(fresh)
     assert torch.equal(resumed.weight, fresh.weight)
+
+
+def test_the_state_of_other_code_is_not_taken_up(monkeypatch):
+    made_of = state.fingerprint({}, (torch.zeros(2),), Regression())
+    assert state.fingerprint({}, (torch.zeros(2),), Regression()) == made_of
+    monkeypatch.setattr(state, "code_digest", lambda package: "another")
+    assert state.fingerprint({}, (torch.zeros(2),), Regression()) != made_of
+
+
+def test_the_code_is_that_of_the_training_alone(tmp_path, monkeypatch):
+    package = shutil.copytree(Path(state.__file__).parents[1], tmp_path / "package")
+    before = state.code_digest(package)
+    assert before == state.code_digest(Path(state.__file__).parents[1])
+    with (package / "evaluation" / "report.py").open("a") as file:
+        file.write("# another\n")
+    assert state.code_digest(package) == before
+    for module in ("networks/unet.py", "bayes/elbo.py", "training/losses.py"):
+        with (package / module).open("a") as file:
+            file.write("# another\n")
+        after = state.code_digest(package)
+        assert after != before
+        before = after
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    assert state.code_digest(package) != before

@@ -38,14 +38,25 @@ class State:
 
 
 def fingerprint(settings: dict[str, Any], data: tuple[Column, ...], module: nn.Module) -> str:
-    """Hash of what a training is made of: settings, data and starting weights."""
+    """Hash of what a training is made of: settings, data, starting weights and the code that trains."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(code_digest(Path(__file__).parents[1]).encode())
     columns = ((str(i), [c] if isinstance(c, Tensor) else c) for i, c in enumerate(data))
     weights = ((name, [tensor]) for name, tensor in module.state_dict().items())
     for name, tensors in (*columns, *weights):
         for tensor in tensors:
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def code_digest(package: Path) -> str:
+    """Hash of all that computes a training: the modules of networks, bayes and training, and torch's version."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in sorted(
+        path for room in ("bayes", "networks", "training") for path in (package / room).glob("*.py")
+    ):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
