@@ -126,3 +126,9 @@ def test_data_root_has_three_sources(open_project: Any, environment: str, monkey
     monkeypatch.setenv("DWP_DATA_ROOT", expected)
     assert roots() == below
     assert roots(data_root="/option") == below
+
+
+def test_networks_are_mlflow_models_by_default(open_project: Any):
+    catalog = open_project(REPOSITORY, None).catalog
+    assert catalog.load("params:tracking.models") == "local"
+    assert catalog.load("params:tracking.upload_pictures") is False
