@@ -37,15 +37,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         WriteError: if the disk is full, or the place must not be written to.
     """
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(path)
-        temporary = _temporary(path)
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _beside(path) as temporary:
+        yield temporary
+        os.replace(temporary, path)
 
 
 @contextmanager
@@ -58,16 +52,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         WriteError: if the disk is full, or the place must not be written to.
     """
+    with _beside(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        _put_in_place(temporary, path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, which is made; what is still there at the end is removed."""
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(path)
         temporary = _temporary(path)
         try:
-            temporary.mkdir()
             yield temporary
-            _put_in_place(temporary, path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
@@ -100,10 +101,14 @@ def _remove_orphans(path: Path) -> None:
     for orphan in path.parent.glob(f"{glob.escape(prefix)}*.tmp*"):
         process = orphan.name.removeprefix(prefix).split(".")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
-            if orphan.is_dir():
-                shutil.rmtree(orphan, ignore_errors=True)
-            else:
-                orphan.unlink(missing_ok=True)
+            _remove(orphan)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
