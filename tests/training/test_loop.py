@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from dwp_kedro.training import loop
 from dwp_kedro.training.loop import make_fabric, train
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.seeds import make_generator
 from dwp_kedro.training.settings import Compute, Schedule
 
@@ -157,3 +159,33 @@ def test_rows_of_different_sizes_train_like_what_a_transform_makes_of_them(monke
     train(ragged, (rows, y), transform=Halves(), **settings)
     assert torch.equal(whole.weight, ragged.weight)
     assert tuple(shapes[1])[-1] == 3, "the precision is that for what the objective sees"
+
+
+class Scaling(Objective):
+    """A number times volumes, in steps so short that those of two threads meet at any place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def settings(self):
+        return {}
+
+    def forward(self, volumes, *, step, generator):
+        loss = (self.weight * volumes[:, 0, 0, 0, 0] - 1).square().mean()
+        return {"loss": loss, "data_term": loss.detach()}
+
+
+def test_trainings_in_threads_do_not_meet_under_mixed_precision():
+    def trained(_) -> float:
+        objective = Scaling()
+        schedule = Schedule(kind="constant", learning_rate=0.05, max_steps=400)
+        settings = {"task": "task", "batch_size": 1, "schedule": schedule, "seed": 0}
+        compute = Compute(device="cpu", precision="bf16-mixed")
+        train(objective, (torch.ones(4, 1, 24, 24, 24),), compute=compute, **settings)
+        return objective.weight.item()
+
+    with ThreadPoolExecutor(4) as threads:
+        weights = list(threads.map(trained, range(4)))
+    assert weights == [trained(0)] * 4
+    assert weights[0] == pytest.approx(1, abs=0.01)

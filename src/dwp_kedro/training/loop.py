@@ -202,7 +202,10 @@ class _Run:
 
     def _step(self, batch: tuple[Tensor, ...], step: int, noise: torch.Generator) -> dict[str, float]:
         self.optimiser.zero_grad()
-        terms = self.module(*self.fabric.to_device(batch), step=step, generator=noise)
+        # The objective itself, not Fabric's wrapper: that one asks a variable of the whole process whether the
+        # backward pass is Fabric's, which another training's thread may have reset.
+        with self.fabric.autocast():
+            terms = self.module.module(*self.fabric.to_device(batch), step=step, generator=noise)
         values = {name: value.item() for name, value in terms.items()}
         if (cause := broken_terms(values)) is not None:
             raise self._stopped(f"{cause} in step {step + 1} of {self.last_step}", batch)
