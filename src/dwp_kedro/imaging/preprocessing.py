@@ -127,13 +127,16 @@ def to_own_grid(
     to_network = between_grids(affine, own_affine)
     shape = tuple(int(side) for side in own_shape)
     label = np.zeros(shape, dtype=np.uint8)
-    best = np.zeros(shape, dtype=np.float32)
-    for value, class_probability in enumerate(probability):
+    best, total = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    for value, class_probability in enumerate(probability[1:], start=1):
         own = ndimage.affine_transform(
             class_probability, to_network, output_shape=shape, output=np.float32, order=1, mode="nearest"
         )
         label[own > best] = value
         np.maximum(best, own, out=best)
+        total += own
+    # Interpolation is linear and probabilities add up to 1, so what is left is the background's.
+    label[1 - total >= best] = 0
     label[~inside_grid(probability.shape[1:], shape, to_network)] = 0
     return label
 
