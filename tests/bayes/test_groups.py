@@ -163,5 +163,5 @@ def test_a_network_that_needs_a_larger_cube_says_so():
         *(f"encoder 1/{n}" for n in (1, 2, 4, 8, 16)),
         *(f"decoder 1/{n}" for n in (8, 4, 2, 1)),
     ]
-    with pytest.raises(ValueError, match="too small.*give .* a larger side"):
+    with pytest.raises(ValueError, match=r"too small.*give .* a larger side"):
         kernel_groups(nn.Sequential(nn.Conv3d(1, 1, 3), nn.MaxPool3d(32)), 1)
