@@ -115,6 +115,7 @@ class MixtureObjective(Objective):
     """Objectives of networks that train side by side on the same batches: a mixture posterior, or an ensemble.
 
     The loss is the sum of theirs, so that each gets the gradients it would get alone; the other terms are means.
+    But a training's ``gradient_norm`` bounds the norm over all networks together, and so scales them all alike.
     Both terms of a posterior's objective are convex in q, so their mean over components bounds the mixture's.
     """
 
