@@ -120,6 +120,17 @@ def test_at_temperature_zero_nothing_of_the_prior_is_computed(names):
     assert all(name.startswith("posterior.") for name in objective.state_dict())
 
 
+@pytest.mark.parametrize("estimator", ["weight_samples", "local_reparameterisation"])
+def test_under_mixed_precision_the_kl_is_that_of_float32_and_the_data_term_is_not(estimator):
+    objective = _objective(estimator=estimator, kernel_fraction=1.0)
+    plain = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    assert mixed["kl"].dtype == torch.float32
+    assert torch.equal(mixed["kl"], plain["kl"])
+    assert not torch.equal(mixed["data_term"], plain["data_term"])
+
+
 def test_the_temperature_warms_up():
     objective = _objective(temperature=1.0, warm_up_steps=10)
     cold = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
