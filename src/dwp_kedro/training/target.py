@@ -41,7 +41,11 @@ class Method:
 
 @dataclass(frozen=True)
 class PosteriorSettings:
-    """How the posterior starts and how its objective is estimated; see :class:`PosteriorObjective`."""
+    """How the posterior starts and how its objective is estimated; see :class:`PosteriorObjective`.
+
+    ``initial_sigma`` is the posterior's σ at the start, as a fraction of the root mean square of the starting
+    network's kernels of that group.
+    """
 
     temperature: float = 0.1
     warm_up_steps: int = 0
@@ -185,7 +189,8 @@ def make_objective(
         groups: its kernel groups; only a method with priors needs them.
         method: which priors act, which layers train.
         prior: from :func:`make_prior`; None for a method without.
-        scales: by group; the posterior's σ starts at ``settings.initial_sigma`` times its group's.
+        scales: root mean square of ``network``'s kernels by group, from :func:`initial_scales`; the posterior's σ
+            starts at ``settings.initial_sigma`` times its group's.
         settings: of the posterior.
         dice_weight: of the data term.
         n_volumes: N, the number of training volumes.
