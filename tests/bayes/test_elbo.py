@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from dwp_kedro.bayes.control_priors import StandardNormalPrior
 from dwp_kedro.bayes.elbo import gaussian_entropy, kl_bound, warmed_up
@@ -73,22 +74,25 @@ def test_terms_and_gradients_equal_the_reference(shared_vectors):
 
 
 class _LinearGaussianVAE(nn.Module):
-    """p(w|z) = N(Az, s²I) with orthogonal columns of A, so that the exact r(z|w) is a diagonal Gaussian."""
+    """p(w|z) = N(Az, s²I) with orthogonal columns of A, so that the exact r(z|w) is a diagonal Gaussian.
+
+    The encoder is that r = N(w·slope + offset, exp(log_variance)), until a test sets it otherwise.
+    """
 
     latent_dim = 3
 
-    def __init__(self, shift: float = 0.0, uses_latent: bool = True) -> None:
+    def __init__(self, uses_latent: bool = True) -> None:
         super().__init__()
-        basis = torch.linalg.qr(
-            torch.randn(27, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        )[0]
+        basis = torch.linalg.qr(_random(27, 3, seed=0))[0]
         self.columns = basis * torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64) * uses_latent
-        self.noise, self.shift = 0.7, shift
+        self.noise = 0.7
+        self.precision = 1 + self.columns.square().sum(0) / self.noise**2
+        self.slope, self.offset = self.columns / self.noise**2 / self.precision, torch.zeros_like(self.precision)
+        self.log_variance = -self.precision.log()
 
     def encode(self, kernels):
-        precision = 1 + self.columns.square().sum(0) / self.noise**2
-        mean = kernels @ self.columns / self.noise**2 / precision + self.shift
-        return mean, (-precision.log()).expand_as(mean)
+        mean = kernels @ self.slope + self.offset
+        return mean, self.log_variance.expand_as(mean)
 
     def decode(self, latent):
         mean = latent @ self.columns.T
@@ -100,41 +104,54 @@ class _LinearGaussianVAE(nn.Module):
         return MultivariateNormal(torch.zeros(27, dtype=torch.float64), covariance)
 
 
-def _estimates(vae, n: int = 20_000):
-    """Monte-Carlo estimates of the KL bound for one Gaussian q, and the exact KL(q ‖ p)."""
-    generator = torch.Generator().manual_seed(1)
-    mean = torch.randn(27, generator=generator, dtype=torch.float64)
-    log_variance = torch.randn(27, generator=generator, dtype=torch.float64) - 2
+def _random(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+Q_MEAN, Q_LOG_VARIANCE = _random(27, seed=1), _random(27, seed=2) - 2
+
+
+def _bound_less_kl(vae, n: int = 20_000):
+    """How far the KL bound of a Gaussian q lies above the exact KL(q ‖ p): a Monte-Carlo mean, and its error."""
     prior = DeepWeightPrior(vae, 1.0)  # type: ignore[arg-type]
-    cross_entropy = prior.cross_entropy(mean.expand(n, -1), log_variance.expand(n, -1), generator)
-    q = MultivariateNormal(mean, torch.diag(log_variance.exp()))
-    return cross_entropy - gaussian_entropy(log_variance), kl_divergence(q, vae.marginal).item()
+    q = Q_MEAN.expand(n, -1), Q_LOG_VARIANCE.expand(n, -1)
+    estimates = prior.cross_entropy(*q, torch.Generator().manual_seed(1)) - gaussian_entropy(Q_LOG_VARIANCE)
+    exact = kl_divergence(MultivariateNormal(Q_MEAN, torch.diag(Q_LOG_VARIANCE.exp())), vae.marginal)
+    return (estimates.mean() - exact).item(), estimates.std().item() / n**0.5
 
 
 def test_the_bound_is_the_kl_where_the_encoder_is_exact():
-    estimates, exact = _estimates(_LinearGaussianVAE())
-    standard_error = estimates.std().item() / len(estimates) ** 0.5
-    assert abs(estimates.mean().item() - exact) < 4 * standard_error
+    difference, standard_error = _bound_less_kl(_LinearGaussianVAE())
+    assert abs(difference) < 4 * standard_error
 
 
-def test_the_bound_exceeds_the_kl_with_any_other_encoder():
-    shift = 0.5
-    estimates, exact = _estimates(_LinearGaussianVAE(shift=shift))
+@pytest.mark.parametrize(
+    ("shift", "log_ratio"),
+    [
+        ((0.5, 0.5, 0.5), (0.0, 0.0, 0.0)),
+        ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        ((0.0, 0.0, 0.0), (-2.0, -2.0, -2.0)),
+        ((-0.3, 0.0, 0.9), (0.4, 1.2, -1.5)),
+    ],
+)
+def test_with_any_other_encoder_the_bound_exceeds_the_kl_by_the_kl_to_the_exact_one(shift, log_ratio):
     vae = _LinearGaussianVAE()
-    precision = 1 + vae.columns.square().sum(0) / vae.noise**2
-    gap = 0.5 * (shift**2 * precision).sum().item()  # KL(r ‖ exact r)
-    standard_error = estimates.std().item() / len(estimates) ** 0.5
-    assert abs(estimates.mean().item() - exact - gap) < 4 * standard_error
-    assert estimates.mean().item() > exact + 4 * standard_error
+    shift, log_ratio = (torch.tensor(values, dtype=torch.float64) for values in (shift, log_ratio))
+    vae.offset, vae.log_variance = vae.offset + shift, vae.log_variance + log_ratio
+    gap = 0.5 * (shift.square() * vae.precision + log_ratio.exp() - log_ratio - 1).sum().item()
+    difference, standard_error = _bound_less_kl(vae)
+    assert abs(difference - gap) < 4 * standard_error
+    assert difference > 4 * standard_error
 
 
-def test_a_decoder_that_ignores_the_latent_leaves_the_encoders_kl():
-    shift = 0.5
-    estimates, exact = _estimates(_LinearGaussianVAE(shift=shift, uses_latent=False))
-    r = Independent(Normal(torch.full((3,), shift), torch.ones(3)), 1)
-    latent_kl = kl_divergence(r, Independent(Normal(torch.zeros(3), torch.ones(3)), 1)).item()
-    standard_error = estimates.std().item() / len(estimates) ** 0.5
-    assert abs(estimates.mean().item() - exact - latent_kl) < 4 * standard_error
+def test_a_decoder_that_ignores_the_latent_leaves_the_mean_of_the_encoders_kl():
+    vae = _LinearGaussianVAE(uses_latent=False)
+    vae.slope, vae.offset = 0.5 * _random(27, 3, seed=3), _random(3, seed=4)
+    vae.log_variance = torch.tensor([-2.0, 0.5, 1.0], dtype=torch.float64)
+    second_moment = (Q_MEAN @ vae.slope + vae.offset).square() + Q_LOG_VARIANCE.exp() @ vae.slope.square()
+    latent_kl = 0.5 * (second_moment + vae.log_variance.exp() - vae.log_variance - 1).sum().item()
+    difference, standard_error = _bound_less_kl(vae)
+    assert abs(difference - latent_kl) < 4 * standard_error
 
 
 def test_gaussian_log_density_matches_torch():
@@ -161,6 +178,19 @@ def test_gradients_flow_where_they_must_and_nowhere_else():
     for prior in priors.values():
         assert all(p.grad is None for p in prior.vae.decoder.parameters())
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in prior.vae.encoder.parameters())
+
+
+def test_the_bounds_gradients_are_its_slopes():
+    """Those in q along every way: kernel, encoder, latent, decoder; and those in the encoder."""
+    prior = DeepWeightPrior(_vae().double(), 0.1)
+    mean, log_variance = 0.1 * _random(2, 27, seed=1), _random(2, 27, seed=2) - 6
+    heads = [prior.vae.encoder.latent_mean.bias, prior.vae.encoder.latent_log_variance.bias]
+    assert torch.autograd.gradcheck(
+        # The heads are parameters of the prior: gradcheck moves them where they are.
+        lambda mean, log_variance, *_: prior.cross_entropy(mean, log_variance, torch.Generator().manual_seed(1)),
+        (mean.requires_grad_(), log_variance.requires_grad_(), *heads),
+        rtol=1e-5,
+    )
 
 
 def test_a_clamped_log_variance_gets_no_gradient():

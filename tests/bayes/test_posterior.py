@@ -25,6 +25,22 @@ def test_prediction_at_the_mean_equals_the_plain_network_exactly():
     assert torch.equal(posterior(x), network(x))
 
 
+def test_so_it_does_after_all_parameters_have_moved():
+    network, posterior = _posterior()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in posterior.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    moved = posterior.network.state_dict()
+    plain = UNet3D(channels=network.channels)
+    plain.load_state_dict(
+        {name: moved.get(name, moved.get(name.replace(".weight", ".mean"))) for name in plain.state_dict()}
+    )
+    x = torch.randn(1, 1, 16, 16, 16, generator=generator)
+    assert torch.equal(posterior(x), plain(x))
+    assert not torch.allclose(posterior(x), network(x))
+
+
 def test_convolutions_that_pad_with_anything_but_zeros_are_refused():
     with pytest.raises(ValueError, match=r"pads with zeros, and Conv3d\(.*padding_mode=reflect\) does not"):
         BayesianConv3d(nn.Conv3d(1, 1, 3, padding=1, padding_mode="reflect"), sigma=0.1)

@@ -28,7 +28,7 @@ from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 from dwp_kedro.pipelines.training_data import training_data, training_transform
 from dwp_kedro.training.transform import InTurn
 
-SHAPES = {"a": (40, 24, 16), "b": (16, 30, 20), "c": (17, 16, 33)}
+SHAPES = {"a": (40, 24, 16), "b": (16, 30, 20), "c": (17, 16, 33), "d": (16, 24, 18)}
 PATCH = {"size": [16, 24, 16]}
 N_CHANNELS = 2
 
@@ -73,7 +73,7 @@ def test_uncompressed_volumes_stay_on_disk_and_all_come_as_they_are(stored: tupl
         assert labels[row].dtype == torch.uint8
         assert np.array_equal(foregrounds[row], np.flatnonzero(label))
     images, masks = Patches(training().patches)((*channels, labels, foregrounds), 0)
-    assert images.shape == (3, N_CHANNELS, *PATCH["size"])
+    assert images.shape == (len(SHAPES), N_CHANNELS, *PATCH["size"])
     assert images.is_contiguous()
     # Noise above 1 is foreground; what is padded is 0 in both.
     assert torch.equal(masks == 1, images[:, 0] > 1)
@@ -96,20 +96,20 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
     cohort = {
         "name": "noise",
         "description": "Noise.",
-        "reader": {"layout": "phantom", "folder": "nowhere", "disease": "tumour", "n_subjects": 3},
+        "reader": {"layout": "phantom", "folder": "nowhere", "disease": "tumour", "n_subjects": 4},
         "preprocessing": {"grid": None},
     }
     return {
         "volumes": volumes,
-        "subjects": pd.DataFrame({"subject": list("abc"), "channels": N_CHANNELS, "fingerprint": list("xyz")}),
+        "subjects": pd.DataFrame({"subject": list("abcd"), "channels": N_CHANNELS, "fingerprint": list("wxyz")}),
         "cohort": CohortParameters.model_validate(cohort),
         "network": NetworkParameters(channels=(2, 2, 2, 4)),
         "compute": ComputeParameters(device="cpu", precision="32-true", state_folder=tmp_path),
     }
 
 
-def test_v_is_the_voxels_of_a_patch_and_n_the_number_of_volumes(inputs: dict[str, Any]):
-    splits = pd.DataFrame({"split": 0, "subject": list("abc"), "role": "train", "rank": range(3)})
+def test_v_is_the_voxels_of_a_patch_and_n_the_number_of_training_volumes(inputs: dict[str, Any]):
+    splits = pd.DataFrame({"split": 0, "subject": list("abcd"), "role": "train", "rank": range(4)})
     checkpoint, history = train_cell(
         **inputs,
         splits=splits,

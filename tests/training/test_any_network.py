@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from monai.networks.nets import DynUNet, SegResNet
 from torch import Tensor, nn
 
+from dwp_kedro.bayes.elbo import kl_bound
 from dwp_kedro.bayes.groups import is_kernel_layer, kernel_groups
 from dwp_kedro.bayes.network_prior import NetworkPrior
 from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.bayes.priors import DeepWeightPrior
 from dwp_kedro.networks import KernelVAE
 from dwp_kedro.networks.checkpoint import Checkpoint
-from dwp_kedro.training.loop import train
+from dwp_kedro.training.loop import History, train
 from dwp_kedro.training.settings import Compute, Schedule
-from dwp_kedro.training.target import Method, PosteriorSettings, initial_scales, make_objective, make_prior
+from dwp_kedro.training.target import (
+    Method,
+    PosteriorObjective,
+    PosteriorSettings,
+    initial_scales,
+    make_objective,
+    make_prior,
+)
 
 
 def _dynunet() -> nn.Module:
@@ -82,42 +91,76 @@ def test_prediction_at_the_mean_equals_the_plain_network_exactly(name):
         assert torch.equal(posterior(images), network(images))
 
 
-@pytest.mark.parametrize(
-    ("name", "priors", "estimator"),
-    [
-        ("dynunet", ("deep_weight_prior", "source_posterior"), "local_reparameterisation"),
-        ("segresnet", ("deep_weight_prior",), "weight_samples"),
-    ],
-)
-def test_a_short_training_under_priors_moves_the_posterior(name, priors, estimator, tmp_path):
-    network = _new(name)
+def _objective(
+    network: nn.Module, priors: tuple[str, ...], settings: PosteriorSettings
+) -> tuple[PosteriorObjective, BayesianNetwork]:
     groups = kernel_groups(network, 1)
     known = NetworkPrior({group.name: DeepWeightPrior(KernelVAE(latent_dim=2), 0.1) for group in groups}, {})
-    settings = PosteriorSettings(temperature=1.0, estimator=estimator)
+    prior = make_prior(priors, known, _snapshots(network), settings, groups)
+    scales = initial_scales(network, groups)
     objective, trained = make_objective(
-        network,
-        groups,
-        Method(priors),
-        make_prior(priors, known, _snapshots(network), settings, groups),
-        initial_scales(network, groups),
-        settings,
-        dice_weight=0.99,
-        n_volumes=2,
+        network, groups, Method(priors), prior, scales, settings, 0.99, n_volumes=2
     )
-    before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
-    history = train(
-        objective,
-        _batch(),
-        task="t",
-        batch_size=2,
-        schedule=Schedule(kind="cosine", learning_rate=1e-3, max_steps=3),
-        seed=0,
-        compute=Compute(device="cpu", precision="32-true", state_folder=tmp_path, state_every_seconds=0),
-    )
-    assert all(math.isfinite(row[term]) for row in history.rows for term in ("loss", "data_term", "kl"))
+    assert isinstance(objective, PosteriorObjective)
     assert isinstance(trained, BayesianNetwork)
-    for group in groups:
+    return objective, trained
+
+
+def _train(
+    objective: PosteriorObjective, learning_rate: float, steps: int, state_folder: Path | None = None
+) -> History:
+    schedule = Schedule(kind="cosine", learning_rate=learning_rate, max_steps=steps)
+    compute = Compute(device="cpu", precision="32-true", state_folder=state_folder, state_every_seconds=0)
+    return train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=compute)
+
+
+CASES = {
+    "dynunet": (("deep_weight_prior", "source_posterior"), "local_reparameterisation"),
+    "segresnet": (("deep_weight_prior",), "weight_samples"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_prior_pulls_at_the_kernels_of_every_group_and_at_nothing_else(name):
+    objective, posterior = _objective(_new(name), CASES[name][0], PosteriorSettings())
+    assert objective.prior is not None
+    kl_bound(posterior, objective.prior, torch.Generator().manual_seed(0)).backward()
+    for group in posterior.groups:
+        layers = [posterior.layer(layer) for layer in group.layers]
+        assert any(layer.mean.grad.count_nonzero() > 0 for layer in layers), group
+        # The entropy's alone is −½ for every weight.
+        assert any((layer.raw_log_variance.grad + 0.5).count_nonzero() > 0 for layer in layers), group
+    for key, parameter in posterior.named_parameters():
+        assert (parameter.grad is not None) == key.endswith((".mean", ".raw_log_variance")), key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_short_training_moves_posterior_and_encoders_and_nothing_else_of_the_prior(name, tmp_path):
+    priors, estimator = CASES[name]
+    objective, posterior = _objective(_new(name), priors, PosteriorSettings(temperature=1.0, estimator=estimator))
+    before = {key: tensor.clone() for key, tensor in objective.state_dict().items()}
+    history = _train(objective, learning_rate=1e-3, steps=3, state_folder=tmp_path)
+    assert all(math.isfinite(row[term]) for row in history.rows for term in ("loss", "data_term", "kl"))
+    stays = {key: torch.equal(before[key], tensor) for key, tensor in objective.state_dict().items()}
+    assert all(is_same != (".encoder." in key) for key, is_same in stays.items() if key.startswith("prior."))
+    for group in posterior.groups:
         for layer in group.layers:
             for parameter in ("mean", "raw_log_variance"):
-                key = f"network.{layer}.{parameter}"
-                assert not torch.equal(trained.state_dict()[key], before[key]), key
+                assert not stays[f"posterior.network.{layer}.{parameter}"], layer
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_large_temperature_lowers_the_kl_which_the_data_term_alone_raises(name):
+    changes = []
+    for temperature in (1e-9, 100.0):
+        settings = PosteriorSettings(temperature=temperature, train_encoder=False)
+        objective, posterior = _objective(_new(name), ("deep_weight_prior",), settings)
+        assert objective.prior is not None
+        kls = []
+        for steps in (0, 5):
+            if steps:
+                _train(objective, learning_rate=5e-3, steps=steps)
+            with torch.no_grad():
+                kls.append(kl_bound(posterior, objective.prior, torch.Generator().manual_seed(9)).item())
+        changes.append(kls[1] - kls[0])
+    assert changes[1] < 0 < changes[0]

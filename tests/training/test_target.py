@@ -120,6 +120,17 @@ def test_at_temperature_zero_nothing_of_the_prior_is_computed(names):
     assert all(name.startswith("posterior.") for name in objective.state_dict())
 
 
+@pytest.mark.parametrize("estimator", ["weight_samples", "local_reparameterisation"])
+def test_under_mixed_precision_the_kl_is_that_of_float32_and_the_data_term_is_not(estimator):
+    objective = _objective(estimator=estimator, kernel_fraction=1.0)
+    plain = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    assert mixed["kl"].dtype == torch.float32
+    assert torch.equal(mixed["kl"], plain["kl"])
+    assert not torch.equal(mixed["data_term"], plain["data_term"])
+
+
 def test_the_temperature_warms_up():
     objective = _objective(temperature=1.0, warm_up_steps=10)
     cold = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
@@ -196,21 +207,22 @@ def test_a_start_from_the_prior_replaces_every_kernel_and_nothing_else():
         assert torch.equal(weight, network.get_parameter(name)) != is_kernel, name
 
 
-def test_initial_sigma_is_a_fraction_of_each_groups_scale():
+def test_initial_sigma_is_a_fraction_of_the_root_mean_square_of_all_of_a_groups_kernels():
+    """Neither a mean over its layers, of which one has larger kernels here, nor the prior's scale."""
     network, priors = new_network(1, 2, CHANNELS, seed=0), _priors()
     settings = PosteriorSettings(initial_sigma=0.5)
     groups = kernel_groups(network, 1)
-    for number, group in enumerate(groups, start=1):
-        for layer in group.layers:
-            weight = network.get_submodule(layer).get_parameter("weight")
-            torch.nn.init.constant_(weight, 0.01 * number)
-            weight.data[::2] *= -1
+    for group in groups:
+        network.get_submodule(group.layers[0]).get_parameter("weight").data *= 10
     scales = initial_scales(network, groups)
     _, posterior = make_objective(network, groups, DWP, KernelwisePrior(priors), scales, settings, 0.99, 5)
     assert isinstance(posterior, BayesianNetwork)
-    for number, group in enumerate(groups, start=1):
-        sigma = (0.5 * posterior.kernels(group)[1]).exp()
-        torch.testing.assert_close(sigma, torch.full_like(sigma, 0.5 * 0.01 * number))
+    for group in groups:
+        weights = [network.get_parameter(f"{layer}.weight").flatten() for layer in group.layers]
+        sigma = 0.5 * torch.cat(weights).square().mean().sqrt().item()
+        for layer in group.layers:
+            found = (0.5 * posterior.layer(layer).log_variance).exp()
+            torch.testing.assert_close(found, torch.full_like(found, sigma))
 
 
 def test_a_prior_that_does_not_fit_names_the_groups():

@@ -34,34 +34,45 @@ def kernel_groups(network: nn.Module, in_channels: int, side: int = 16) -> tuple
     """Find the groups of any network from one pass over an empty cube of ``side`` voxels.
 
     A layer's group is the grid of its input relative to the network's, and whether the resolution has risen yet
-    on the way to it (the decoder) or not (the encoder). A layer that is called more than once counts where it is
-    called first. For the paper's U-Net these are its seven groups. The network is left as it was.
+    (the decoder) or not (the encoder): whether, in the order of the calls, some convolution of any kernel has put
+    out a larger grid than the one before it. A layer that is called more than once counts where it is called
+    first. For the paper's U-Net these are its seven groups. The network is left as it was.
 
-    Networks with more than three halvings and instance norm need a larger ``side``.
+    Raises:
+        ValueError: if the network fails on that cube, which may be too small for it: with more than three halvings
+            and instance norm, 16 voxels are. The message has the network's error.
     """
     found: dict[tuple[str, tuple[Fraction, ...]], list[str]] = {}
     seen: set[str] = set()
     in_decoder, last_size = False, side**3
 
-    def record(name: str, x: Tensor) -> None:
+    def record(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         nonlocal in_decoder, last_size
-        grid = x.shape[2:]
-        in_decoder, last_size = in_decoder or grid.numel() > last_size, grid.numel()
-        if name not in seen:
+        size = y.shape[2:].numel()
+        # Squeeze-and-excitation weighs channels by convolutions of one voxel, from which nothing rises.
+        if size > 1 or is_kernel_layer(module):
+            # Of outputs, because the shortcut of a strided block may be called last, on that block's larger input.
+            in_decoder, last_size = in_decoder or size > last_size, size
+        if is_kernel_layer(module) and name not in seen:
             part = "decoder" if in_decoder else "encoder"
-            found.setdefault((part, tuple(Fraction(size, side) for size in grid)), []).append(name)
+            found.setdefault((part, tuple(Fraction(n, side) for n in x.shape[2:])), []).append(name)
             seen.add(name)
 
     handles = [
-        module.register_forward_pre_hook(lambda _, args, name=name: record(name, args[0]))
+        module.register_forward_hook(lambda module, args, y, name=name: record(name, module, args[0], y))
         for name, module in network.named_modules()
-        if is_kernel_layer(module)
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d)
     ]
     in_training = [module for module in network.modules() if module.training]
     try:
         network.eval()  # statistics of batches stay untouched, and dropout draws no noise
         reference = next(network.parameters())
         network(torch.zeros(1, in_channels, side, side, side, device=reference.device, dtype=reference.dtype))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"the network fails on a cube of {side} voxels a side ({error}); if that is too small for it, give "
+            "kernel_groups a larger side"
+        ) from error
     finally:
         for module in in_training:
             module.training = True

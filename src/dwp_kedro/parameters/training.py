@@ -182,7 +182,8 @@ class TargetTrainingParameters(SegmentationTraining):
     )
     initial_sigma: Annotated[float, Field(gt=0)] = Field(
         default=0.1,
-        description="Posterior standard deviation at the start, as a fraction of the group's scale.",
+        description="Posterior standard deviation at the start, as a fraction of the root mean square of the "
+        "starting network's kernels of that group.",
     )
     kernel_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.05, description="Share of each group's kernels whose cross-entropy is sampled in a step."

@@ -41,7 +41,11 @@ class Method:
 
 @dataclass(frozen=True)
 class PosteriorSettings:
-    """How the posterior starts and how its objective is estimated; see :class:`PosteriorObjective`."""
+    """How the posterior starts and how its objective is estimated; see :class:`PosteriorObjective`.
+
+    ``initial_sigma`` is the posterior's σ at the start, as a fraction of the root mean square of the starting
+    network's kernels of that group.
+    """
 
     temperature: float = 0.1
     warm_up_steps: int = 0
@@ -115,6 +119,7 @@ class MixtureObjective(Objective):
     """Objectives of networks that train side by side on the same batches: a mixture posterior, or an ensemble.
 
     The loss is the sum of theirs, so that each gets the gradients it would get alone; the other terms are means.
+    But a training's ``gradient_norm`` bounds the norm over all networks together, and so scales them all alike.
     Both terms of a posterior's objective are convex in q, so their mean over components bounds the mixture's.
     """
 
@@ -184,7 +189,8 @@ def make_objective(
         groups: its kernel groups; only a method with priors needs them.
         method: which priors act, which layers train.
         prior: from :func:`make_prior`; None for a method without.
-        scales: by group; the posterior's σ starts at ``settings.initial_sigma`` times its group's.
+        scales: root mean square of ``network``'s kernels by group, from :func:`initial_scales`; the posterior's σ
+            starts at ``settings.initial_sigma`` times its group's.
         settings: of the posterior.
         dice_weight: of the data term.
         n_volumes: N, the number of training volumes.
