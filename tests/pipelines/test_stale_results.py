@@ -82,6 +82,15 @@ def test_a_source_network_takes_along_what_is_behind_it(project_copy: Path, node
     assert len(cells(names, "train")) == 16
 
 
+def test_more_source_networks_leave_those_there_are(project_copy: Path, nodes_to_run: Assess):
+    names = nodes_to_run(project_copy, source_training={"n_whole": 2})
+    trained = {name for name in names if name.startswith("source_training.") and name.endswith(".train")}
+    assert trained == {"source_training.whole_1.train"}
+    assert of(names) == {"source_training", "target_evaluation"}
+    # Draw 1 starts from the new network now.
+    assert cells(names, "train") and all("_split1_" in cell for cell in cells(names, "train"))
+
+
 def test_a_method_makes_its_own_cells_stale(project_copy: Path, nodes_to_run: Assess):
     names = nodes_to_run(project_copy, methods={"dwp": {"target_training": {"temperature": 1}}})
     assert {cell.split(".")[1] for cell in cells(names, "train")} == {"dwp"}

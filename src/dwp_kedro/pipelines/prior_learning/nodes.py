@@ -113,7 +113,10 @@ def gather_sources(**cards: dict[str, Any]) -> dict[str, Any]:
     return {name: KernelsCard.read(card).source_cohort.model_dump() for name, card in cards.items()}
 
 
-@depends_on(cohort=lambda cohort: [cohort, cohort.description, cohort.licence])
+@depends_on(
+    cohort=lambda cohort: [cohort, cohort.description, cohort.licence],
+    training=lambda training: [training.n_networks, training.restart is not None, training.l2],
+)
 def assemble_prior(
     cohort: CohortParameters,
     subjects: pd.DataFrame,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from dwp_kedro.cohorts.subjects import cohort_fingerprint
+from dwp_kedro.lineage.declare import depends_on
 from dwp_kedro.networks.checkpoint import Checkpoint, load_weights
 from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import (
@@ -41,6 +42,12 @@ Outputs = tuple[Checkpoint, pd.DataFrame, dict[str, float]]
 Sample = Literal["bootstrap", "whole"]
 
 
+def _of_one_network(training: SourceTrainingParameters) -> dict[str, Any]:
+    """Parameters of a network's training, which does not depend on how many others there are."""
+    return training.model_dump(mode="json", exclude={"n_networks", "n_whole"})
+
+
+@depends_on(training=_of_one_network)
 def train_network(
     volumes: Volumes,
     subjects: pd.DataFrame,
@@ -84,6 +91,7 @@ def train_network(
     return Checkpoint(unet.cpu().state_dict(), metadata), history_table(history), metrics
 
 
+@depends_on(training=_of_one_network)
 def take_snapshots(
     checkpoint: Checkpoint,
     volumes: Volumes,
@@ -193,7 +201,7 @@ def _metadata(
         "network": "UNet3D",
         "arguments": unet.arguments,
         "seed": seed,
-        "training": training.model_dump(mode="json"),
+        "training": _of_one_network(training),
         "device": history.device,
         "precision": history.precision,
         "cohort": cohort.name,
