@@ -108,11 +108,17 @@ def test_a_bad_scan_is_named_at_the_end_and_the_others_are_done_and_stay(
     assert all(time > third[name] for name, time in times(project / "out").items())
 
 
-def test_an_ensemble_of_cells_and_files(project: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_ensemble_of_cells_and_files(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    warning = "The checkpoints come from the draws"
     file = "data/06_models/test/target_evaluation/ri/n3_split1_seed0.safetensors"
     for output, checkpoint in (("one", "ri.n3_split0_seed0"), ("other", file)):
         predict(project, monkeypatch, checkpoint=checkpoint, output=output)
+    predict(project, monkeypatch, checkpoint="ri.n3_split0_seed0;pr.n2_split0_seed0", output="of_one_draw")
+    assert warning not in capsys.readouterr().out
     predict(project, monkeypatch, checkpoint=f"ri.n3_split0_seed0;{project / file}", output="both")
+    assert f"{warning} 0, 1" in capsys.readouterr().out
     for name in new_names(project):
         maps = {
             folder: nib.load(project / folder / f"{name}_probability.nii.gz").get_fdata()
