@@ -25,7 +25,7 @@ MAY_IMPORT = {
         "networks", "bayes", "training", "imaging", "cohorts", "evaluation", "lineage", "parameters",
         "progress", "printable",
     },
-    "tracking": {"lineage", "progress", "atomic_write", "printable"},
+    "tracking": {"lineage", "parameters", "progress", "atomic_write", "printable"},
 }  # fmt: skip
 
 

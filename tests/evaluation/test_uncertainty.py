@@ -134,6 +134,20 @@ def test_mutual_information_is_measured_where_there_is_any() -> None:
     assert wrong_way["auroc_mutual_information"] == 0
 
 
+def test_areas_are_taken_over_the_region_alone() -> None:
+    """Background beyond the margin is right, and were it counted in, its uncertainty would move the area."""
+    truth = np.zeros((9, 9, 9), np.uint8)
+    truth[4, 4, 4] = 1
+    foreground = one_voxel(0.45, 0.1)  # missed, and the most uncertain voxel of the region
+    foreground[0, 0, 0] = 0.49  # right, beyond the margin, more uncertain still
+    predicted = prediction_of(foreground, information=1.0)
+    row = uncertainty_rows("s", predicted, truth)
+    is_wrong = (foreground > 0.5).ravel() != (truth > 0).ravel()
+    for name in ("entropy", "mutual_information"):
+        assert row[f"auroc_{name}"] == 1
+        assert uncertainty.error_auroc(getattr(predicted, name).numpy().ravel(), is_wrong) < 1
+
+
 def test_a_volumes_uncertainty_is_the_dsc_that_truths_drawn_from_it_would_lack() -> None:
     generator = np.random.default_rng(1)
     p = generator.beta(0.4, 0.8, size=(12, 12, 12))

@@ -10,6 +10,7 @@ import pytest
 from kedro.framework.context import KedroContext
 from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
+from kedro.io import CatalogProtocol
 
 from dwp_kedro.pipelines.plan import PlanHook
 
@@ -44,13 +45,21 @@ def open_project(monkeypatch: pytest.MonkeyPatch) -> OpenProject:
 def run_project(monkeypatch: pytest.MonkeyPatch) -> RunProject:
     """Run a project folder in this process, which has imported everything already."""
 
-    def run(project: Path, env: str | None = "test", **selection: Any) -> None:
+    def run(
+        project: Path, env: str | None = "test", runtime_params: dict[str, Any] | None = None, **selection: Any
+    ) -> None:
         monkeypatch.chdir(project)
         configure_project("dwp_kedro")
-        with KedroSession.create(project, env=env) as session:
+        with KedroSession.create(project, env=env, runtime_params=runtime_params) as session:
             session.run(**selection)
 
     return run
+
+
+@pytest.fixture
+def catalog(finished_project: Path, open_project: OpenProject) -> CatalogProtocol:
+    """The catalog of the finished project."""
+    return open_project(finished_project).catalog
 
 
 @pytest.fixture

@@ -12,42 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cells import RecordingVolumes, cell_inputs, same_bits, training_subjects_of
 from kedro.io import DataCatalog
-from kedro.runner import ThreadRunner
 
-from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.pipelines.source_training.nodes import train_network
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 from dwp_kedro.progress import listening
+from dwp_kedro.tracking.runners import SequentialRunner, ThreadRunner
 
 CELL = Cell("dwp", n_train=2, split=1, seed=0)
 KILLED_AT = 7
-
-
-@pytest.fixture
-def catalog(finished_project: Path, open_project: Any) -> DataCatalog:
-    return open_project(finished_project).catalog
-
-
-def cell_inputs(catalog: DataCatalog, method: str = "dwp") -> dict[str, Any]:
-    names = {
-        "volumes": "data_processing.target.volumes",
-        "subjects": "data_processing.target.subjects",
-        "splits": "data_processing.splits",
-        "cohort": "params:data_processing.target",
-        "method": f"params:methods.{method}",
-        "training": "params:target_training",
-        "network": "params:network",
-        "compute": "params:compute",
-        "prior": "prior_learning.prior",
-    }
-    return {argument: catalog.load(name) for argument, name in names.items()}
-
-
-def same_bits(first: Checkpoint, second: Checkpoint) -> bool:
-    assert first.weights.keys() == second.weights.keys()
-    return all(torch.equal(tensor, second.weights[name]) for name, tensor in first.weights.items())
+SMALL_AUGMENTED_RUN = {
+    "grid": {"methods": ["dwp", "dwp_sp", "monai"], "n_train": [2], "n_splits": 1},
+    "target_training": {"augmentation": {}},
+}
 
 
 def test_a_cell_trained_by_itself_is_the_cell_of_the_whole_run(catalog: DataCatalog):
@@ -97,30 +76,13 @@ def test_two_threads_give_the_same_bits_every_time(catalog: DataCatalog, method:
     assert same_bits(first, second)
 
 
-class RecordingVolumes(Mapping[str, Callable[[], Volume]]):
-    """Volumes that remember which of them were asked for."""
-
-    def __init__(self, volumes: Mapping[str, Callable[[], Volume]]) -> None:
-        self.volumes, self.asked = volumes, set[str]()
-
-    def __getitem__(self, name: str) -> Callable[[], Volume]:
-        self.asked.add(name)
-        return self.volumes[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.volumes)
-
-    def __len__(self) -> int:
-        return len(self.volumes)
-
-
 def test_training_opens_the_files_of_its_training_subjects_alone(catalog: DataCatalog):
     inputs = cell_inputs(catalog)
     volumes = RecordingVolumes(inputs["volumes"])
     train_cell(**{**inputs, "volumes": volumes}, cell=CELL)
-    splits = catalog.load("data_processing.splits")
-    ranked = splits.query("split == 1 and role == 'train' and rank < 2")["subject"]
-    assert volumes.asked == {f"{s}/{kind}" for s in ranked for kind in ("image_0000", "label")}
+    assert volumes.asked == {
+        f"{name}/{kind}" for name in training_subjects_of(catalog, CELL) for kind in ("image_0000", "label")
+    }
 
 
 def test_threads_and_a_part_of_the_grid_give_the_same_files(
@@ -140,6 +102,24 @@ def test_threads_and_a_part_of_the_grid_give_the_same_files(
     assert len(checkpoints) == 4
     for file in checkpoints:
         assert tensor_bytes(project_copy / file) == tensor_bytes(finished_project / file), file
+
+
+def test_threads_give_every_network_of_a_whole_run_the_same_bits(
+    project_copy: Path, finished_project: Path, run_project: Any
+):
+    """Source networks, their snapshots, kernel VAEs and augmented cells, four at a time and one by one."""
+    models, made = project_copy / "data/06_models", []
+    for runner in (SequentialRunner(), ThreadRunner(max_workers=4)):
+        shutil.rmtree(models)
+        run_project(project_copy, runtime_params=SMALL_AUGMENTED_RUN, runner=runner)
+        made.append({path.relative_to(models): tensor_bytes(path) for path in models.rglob("*.safetensors")})
+    one_by_one, side_by_side = made
+    assert one_by_one.keys() == side_by_side.keys()
+    assert [path for path, content in one_by_one.items() if side_by_side[path] != content] == []
+    finished = {path: tensor_bytes(finished_project / "data/06_models" / path) for path in one_by_one}
+    changed = {path for path, content in one_by_one.items() if finished[path] != content}
+    cells = {Path(f"test/target_evaluation/{m}/n2_split0_seed0.safetensors") for m in ("dwp", "dwp_sp", "monai")}
+    assert changed == cells, "the cells are augmented, and nothing else is"
 
 
 def tensor_bytes(path: Path) -> bytes:

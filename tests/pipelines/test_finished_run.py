@@ -8,6 +8,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,24 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors import safe_open
+from scipy import ndimage
+
+from dwp_kedro.bayes.posterior import BayesianNetwork
+from dwp_kedro.datasets import CheckpointDataset
+from dwp_kedro.parameters import ScheduleParameters
+from dwp_kedro.pipelines.architectures import rebuild
+from dwp_kedro.training.seeds import make_generator
+from dwp_kedro.training.target import PosteriorSettings
 
 METHODS = ["ri", "pr", "prf", "dwp", "dwp_sp", "monai"]
 OTHERS = [method for method in METHODS if method != "dwp"]
 SIZES, SPLITS = [2, 3], [0, 1]
 N_TEST = 3
+N_SAMPLES = 2
 CELLS = [(m, n, s) for m in METHODS for n in SIZES for s in SPLITS]
 MOST_SILENT_SECONDS = 10
 # What --env test says of the target: subjects 0 to 6, one of them set aside.
@@ -39,6 +50,11 @@ def reporting(finished_project: Path) -> Path:
 @pytest.fixture(scope="module")
 def scores(reporting: Path) -> pd.DataFrame:
     return pd.read_csv(reporting / "scores.csv")
+
+
+@pytest.fixture(scope="module")
+def uncertainties(reporting: Path) -> pd.DataFrame:
+    return pd.read_csv(reporting / "uncertainty.csv")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +118,45 @@ def test_scores_are_those_of_the_predictions_on_disk(finished_project: Path, sco
         on_own_grid = nib.load(folder / "own_grid" / f"{row.subject}.nii.gz").get_fdata() > 0
         own_label = raw_scan(finished_project, row.subject, "label").get_fdata() > 0
         assert row.own_grid_dsc == pytest.approx(overlap(on_own_grid, own_label)[0], abs=1e-6)
+
+
+def test_uncertainties_are_those_of_sampled_weights(finished_project: Path, uncertainties: pd.DataFrame):
+    """Of one row, from the checkpoint: passes, their mean, and the areas as shares of pairs of voxels."""
+    file = finished_project / "data/06_models/test/target_evaluation/dwp/n3_split1_seed0.safetensors"
+    [network] = rebuild(CheckpointDataset(filepath=str(file)).load())
+    assert isinstance(network, BayesianNetwork)
+    of_cell = uncertainties.query("method == 'dwp' and n_train == 3 and split == 1")
+    row = of_cell[of_cell["auroc_mutual_information"].notna()].iloc[0]
+    folder = finished_project / "data/03_primary/test/target" / row["subject"]
+    image, label = (np.asarray(nib.load(folder / f"{name}.nii.gz").dataobj) for name in ("image_0000", "label"))
+    scan = torch.from_numpy(image.astype(np.float32))[None, None]
+
+    generator, passes = make_generator(1, "prediction of network 0"), []  # a cell's seed: 1000·seed + split
+    for _ in range(N_SAMPLES):
+        with torch.no_grad(), network.weight_sample(generator):
+            passes.append(network(scan).softmax(1)[0])
+    probability = torch.stack(passes).mean(0)
+    entropy = torch.special.entr(probability).sum(0)
+    information = entropy - torch.special.entr(torch.stack(passes)).sum(1).mean(0)
+    predicted, truth = probability[1].numpy() > 0.5, label > 0
+    region = ndimage.binary_dilation(predicted | truth, iterations=3)
+    assert row["dsc"] == pytest.approx(overlap(predicted, truth)[0])
+    for name, values in (("entropy", entropy), ("mutual_information", information)):
+        area = share_of_pairs(values.numpy()[region], (predicted != truth)[region])
+        assert row[f"auroc_{name}"] == pytest.approx(area, abs=1e-3), name
+
+
+def share_of_pairs(values: np.ndarray, is_wrong: np.ndarray) -> float:
+    """How often, of a wrong and a right voxel, the wrong one has the greater value."""
+    differences = values[is_wrong][:, None] - values[~is_wrong][None]
+    return float((differences > 0).mean() + (differences == 0).mean() / 2)
+
+
+def test_posteriors_alone_know_what_their_weights_disagree_on(uncertainties: pd.DataFrame):
+    has_errors = uncertainties[uncertainties["auroc_undefined"].isna()]
+    known = has_errors.groupby("method")["auroc_mutual_information"].apply(lambda areas: areas.notna().all())
+    assert known.to_dict() == {method: method in {"dwp", "dwp_sp"} for method in METHODS}
+    assert uncertainties.query("method == 'ri'")["auroc_mutual_information"].isna().all()
 
 
 def test_the_scores_table_has_each_cell_and_test_subject_once(scores: pd.DataFrame, splits: pd.DataFrame):
@@ -273,6 +328,19 @@ def test_children_can_be_compared_by_the_same_parameters(children: dict[str, Run
     cell = children["dwp.n3_split1_seed0"].data.params
     place = {name: cell[name] for name in ("method", "n_train", "split", "seed", "environment")}
     assert place == {"method": "dwp", "n_train": "3", "split": "1", "seed": "0", "environment": "test"}
+
+
+@pytest.mark.parametrize("cell", ["dwp.n2_split0_seed0", "ri.n3_split1_seed0"])
+def test_a_cells_settings_are_among_its_parameters(children: dict[str, Run], cell: str):
+    known = children[cell].data.params
+    training = [*(field.name for field in fields(PosteriorSettings)), "dice_weight", "augmentation"]
+    training += [f"schedule.{name}" for name in ScheduleParameters.model_fields]
+    wanted = [*(f"target_training.{name}" for name in training), "compute.precision", "prediction.n_samples"]
+    assert [name for name in wanted if name not in known] == []
+    # What --env test says.
+    assert known["target_training.temperature"] == "0.1"
+    assert known["target_training.schedule.max_steps"] == "4"
+    assert known["prediction.n_samples"] == str(N_SAMPLES)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +17,6 @@ from dwp_kedro.pipelines.source_training.nodes import take_snapshots, train_netw
 from dwp_kedro.pipelines.target_evaluation.cell import Cell, train_cell
 
 Train = Callable[[DataCatalog, float | None], Checkpoint]
-
-
-@pytest.fixture
-def catalog(finished_project: Path, open_project: Any) -> DataCatalog:
-    return open_project(finished_project).catalog
 
 
 def block(catalog: DataCatalog, name: str, gradient_norm: float | None) -> Any:

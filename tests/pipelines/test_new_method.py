@@ -8,19 +8,22 @@ from typing import Any
 import pytest
 import yaml
 from kedro.framework.project import pipelines
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-STEPS, LEARNING_RATE = 4, 1e-3
+STEPS, LEARNING_RATE, TEMPERATURE = 4, 1e-3, 0.3
 
 
 @pytest.fixture
 def extended_project(project_copy: Path) -> Path:
-    """The finished project with an environment in which ``dwp`` also starts from a source network."""
+    """The finished project with an environment in which ``dwp`` also starts from a source network, hotter."""
     conf = project_copy / "conf"
     file = conf / "test" / "parameters_target_evaluation.yml"
     settings = yaml.safe_load(file.read_text())
     base = yaml.safe_load((conf / "base" / "parameters_target_evaluation.yml").read_text())
-    settings["methods"] = {**base["methods"], "mine": {"start": "source", "prior": "deep_weight_prior"}}
+    own = {"temperature": TEMPERATURE}
+    mine = {"start": "source", "prior": "deep_weight_prior", "target_training": own}
+    settings["methods"] = {**base["methods"], "mine": mine}
     settings["grid"] |= {"methods": ["dwp", "mine"]}
     settings["target_training"]["schedule"] |= {"max_steps": STEPS, "learning_rate": LEARNING_RATE}
     file.write_text(yaml.safe_dump(settings))
@@ -47,3 +50,10 @@ def test_it_becomes_cells_that_train_as_described(extended_project: Path, open_p
     }
     moved = [(means[name] - tensor).abs().max().item() for name, tensor in start.items()]
     assert 0 < max(moved) < 2 * STEPS * LEARNING_RATE
+    # MLflow has the temperature that acted, not that of the block target_training.
+    client = MlflowClient(f"sqlite:///{extended_project}/mlflow.db")
+    experiment = client.get_experiment_by_name("dwp-kedro/test")
+    assert experiment is not None
+    cells = client.search_runs([experiment.experiment_id], "attributes.run_name LIKE '%.n2_split0_seed0'")
+    temperatures = {run.data.params["method"]: run.data.params["target_training.temperature"] for run in cells}
+    assert (temperatures["mine"], temperatures["dwp"]) == (str(TEMPERATURE), "0.1")

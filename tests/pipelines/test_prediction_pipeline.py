@@ -54,12 +54,12 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_masks_are_those_that_the_experiment_scored(project: Path, monkeypatch: pytest.MonkeyPatch):
-    predict(project, monkeypatch, new_scans={"n_samples": 0})
+    # The cell's weight samples have the seed 1000·0 + 0, which those of new scans have too.
+    predict(project, monkeypatch, new_scans={"n_samples": 2})
     for name in new_names(project):
         scored = nib.load(project / PREDICTED / f"dwp/n3_split0_seed0/own_grid/{name}.nii.gz")
         # The experiment reads its volumes from disk, where an affine is rounded to float32.
         assert np.mean(mask(project / "out", name) != np.asarray(scored.dataobj)) < 1e-4
-        assert not (project / f"out/{name}_uncertainty.nii.gz").exists()
     table = pd.read_csv(project / "out/volumes.csv")
     assert table["name"].tolist() == sorted(new_names(project))
     voxels = [int(mask(project / "out", name).sum()) for name in table["name"]]
@@ -108,11 +108,17 @@ def test_a_bad_scan_is_named_at_the_end_and_the_others_are_done_and_stay(
     assert all(time > third[name] for name, time in times(project / "out").items())
 
 
-def test_an_ensemble_of_cells_and_files(project: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_ensemble_of_cells_and_files(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    warning = "The checkpoints come from the draws"
     file = "data/06_models/test/target_evaluation/ri/n3_split1_seed0.safetensors"
     for output, checkpoint in (("one", "ri.n3_split0_seed0"), ("other", file)):
         predict(project, monkeypatch, checkpoint=checkpoint, output=output)
+    predict(project, monkeypatch, checkpoint="ri.n3_split0_seed0;pr.n2_split0_seed0", output="of_one_draw")
+    assert warning not in capsys.readouterr().out
     predict(project, monkeypatch, checkpoint=f"ri.n3_split0_seed0;{project / file}", output="both")
+    assert f"{warning} 0, 1" in capsys.readouterr().out
     for name in new_names(project):
         maps = {
             folder: nib.load(project / folder / f"{name}_probability.nii.gz").get_fdata()

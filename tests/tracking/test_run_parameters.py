@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 from kedro.pipeline import node
 
-from dwp_kedro.parameters import MethodParameters, ScheduleParameters, SourceTrainingParameters
+from dwp_kedro.parameters import (
+    MethodParameters,
+    ScheduleParameters,
+    SourceTrainingParameters,
+    TargetTrainingParameters,
+)
 from dwp_kedro.tracking.run_parameters import child_of, identity, node_parameters, stage_of
 
 
@@ -47,6 +52,20 @@ def test_all_methods_have_the_same_keys():
     record = MethodParameters(start="he")
     assert node_parameters({"params:methods.ri": record}) == node_parameters({"params:methods.mine": record})
     assert node_parameters({"params:methods.ri": record})["method.start"] == "he"
+
+
+def test_what_a_method_sets_otherwise_is_recorded_as_what_acted():
+    def flat(**own: float) -> dict[str, str]:
+        method = MethodParameters(start="prior", prior="deep_weight_prior", target_training=own)
+        block = TargetTrainingParameters(temperature=0.1, initial_sigma=0.2)
+        return node_parameters({"params:methods.any": method, "params:target_training": block})
+
+    usual, without_pull = flat(), flat(temperature=0)
+    assert (usual["target_training.temperature"], usual["method.target_training.temperature"]) == ("0.1", "None")
+    changed = {name for name in usual if usual[name] != without_pull[name]}
+    assert changed == {"target_training.temperature", "method.target_training.temperature"}
+    assert without_pull["target_training.temperature"] == "0.0"
+    assert without_pull.keys() == usual.keys()
 
 
 def test_equal_last_names_stay_apart():

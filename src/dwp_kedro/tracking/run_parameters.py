@@ -9,6 +9,8 @@ from typing import Any
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
+from dwp_kedro.parameters import MethodParameters, TargetTrainingParameters
+
 STAGE_TAG = "stage."
 """Start of the Kedro tag that gives a node a child run, for example ``stage.grid_cell``."""
 
@@ -72,17 +74,22 @@ def node_parameters(inputs: Mapping[str, Any]) -> dict[str, str]:
 
     ``params:target_evaluation.training`` gives ``training.batch_size``, ``training.schedule.kind`` and so on.
     Two inputs with the same last part keep their whole names. A method's record is ``method`` whatever the method
-    is called, so that cells of different methods have the same keys.
+    is called, so that cells of different methods have the same keys. What it sets otherwise than the block
+    ``target_training`` takes the block's place, as in the cell: runs are compared by what they were trained with.
     """
     names = [name for name in inputs if name.startswith("params:")]
     last_parts = [
         "method" if name.startswith(_METHOD_RECORD) else name.rsplit(".", 1)[-1].removeprefix("params:")
         for name in names
     ]
+    method = next((inputs[name] for name in names if name.startswith(_METHOD_RECORD)), None)
     flat: dict[str, str] = {}
     for name, last in zip(names, last_parts, strict=True):
         label = last if last_parts.count(last) == 1 else name.removeprefix("params:")
-        flat.update(_flatten(label, inputs[name]))
+        value = inputs[name]
+        if isinstance(value, TargetTrainingParameters) and isinstance(method, MethodParameters):
+            value = value.overridden(method.target_training)
+        flat.update(_flatten(label, value))
     return flat
 
 

@@ -43,7 +43,18 @@ def predict_scans(
     settings: NewScansParameters,
     compute: ComputeParameters,
 ) -> WaitingScans:
-    """Prepare the prediction of every scan; each is computed when it is saved, unless it is there already."""
+    """Prepare the prediction of every scan; each is computed when it is saved, unless it is there already.
+
+    A warning is logged where cells of different draws are averaged: that is for scans from outside their cohort.
+    """
+    cells = [checkpoint.metadata.get("cell") for checkpoint in checkpoints]
+    draws = {str(cell["split"]) for cell in cells if isinstance(cell, dict)}
+    if len(draws) > 1:
+        _logger.warning(
+            "The checkpoints come from the draws %s of the training scans. A test scan of one may have trained "
+            "another: average them on new scans only, on none of their cohort.",
+            ", ".join(sorted(draws)),
+        )
     return WaitingScans(scans, Predictor(checkpoints, settings, compute_settings(compute)))
 
 
