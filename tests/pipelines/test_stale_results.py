@@ -88,7 +88,8 @@ def test_more_source_networks_leave_those_there_are(project_copy: Path, nodes_to
     assert trained == {"source_training.whole_1.train"}
     assert of(names) == {"source_training", "target_evaluation"}
     # Draw 1 starts from the new network now.
-    assert cells(names, "train") and all("_split1_" in cell for cell in cells(names, "train"))
+    assert cells(names, "train")
+    assert all("_split1_" in cell for cell in cells(names, "train"))
 
 
 def test_a_method_makes_its_own_cells_stale(project_copy: Path, nodes_to_run: Assess):
