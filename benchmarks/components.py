@@ -60,31 +60,31 @@ def score_components(catalog: CatalogProtocol, parameters: dict[str, Any], metho
         networks = rebuild(checkpoint)
         names = scored_subjects(splits, cell.split, grid.scored_on)
         n_channels = checkpoint.metadata["input"]["channels"]
-        numbers = range(len(networks))
-        for chosen in [(k,) for k in numbers] + [tuple(numbers)[:k] for k in numbers if k > 1] + [tuple(numbers)]:
-            predictions = predict(
-                [networks[k] for k in chosen],
-                lambda index, names=names, n=n_channels: load_image(volumes, names[index], n),
-                len(names),
-                task=f"{cell.label} {chosen}",
-                compute=compute,
-                n_samples=parameters["prediction"]["n_samples"],
-                seed=cell.draw_seed,
-            )
-            scores = [
-                hard_dice(p.probability.argmax(0)[None], labels(volumes, name)[None], len(p.probability))
-                for name, p in zip(names, predictions, strict=True)
+        truths = [labels(volumes, name) for name in names]
+        of_component = [
+            [
+                prediction.probability
+                for prediction in predict(
+                    [network],
+                    lambda index, names=names, n=n_channels: load_image(volumes, names[index], n),
+                    len(names),
+                    task=f"{cell.label} component {k}",
+                    compute=compute,
+                    n_samples=parameters["prediction"]["n_samples"],
+                    seed=cell.draw_seed,
+                )
             ]
-            rows.append(
-                {
-                    "method": method,
-                    "n_train": cell.n_train,
-                    "split": cell.split,
-                    "seed": cell.seed,
-                    "components": "+".join(map(str, chosen)),
-                    "dsc": torch.cat(scores).mean().item(),
-                }
-            )
+            for k, network in enumerate(networks)
+        ]
+        alone = [(k,) for k in range(len(networks))]
+        together = [tuple(range(k)) for k in range(2, len(networks) + 1)]
+        for chosen in alone + together:
+            scores = [
+                hard_dice(torch.stack(probabilities).mean(0).argmax(0)[None], truth[None], len(probabilities[0]))
+                for *probabilities, truth in zip(*(of_component[k] for k in chosen), truths, strict=True)
+            ]
+            row = {"method": method, "n_train": cell.n_train, "split": cell.split, "seed": cell.seed}
+            rows.append({**row, "components": "+".join(map(str, chosen)), "dsc": torch.cat(scores).mean().item()})
     return pd.DataFrame(rows)
 
 
