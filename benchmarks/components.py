@@ -3,7 +3,7 @@
     python benchmarks/components.py hippocampus_to_lgg dwp_mix > components.csv
 
 Each component trains with the gradients it would get alone, so component 0 of ``dwp_mix`` is a ``dwp_pr`` with
-another stream of noise. The scored subjects are those of the environment.
+another stream of noise. Scored are the test subjects, or those set aside for choosing recipes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -20,7 +20,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
 from dwp_kedro.cohorts.splits import scored_subjects
-from dwp_kedro.parameters import ComputeParameters, GridParameters
+from dwp_kedro.parameters import ComputeParameters, GridParameters, PredictionParameters
 from dwp_kedro.pipelines.architectures import rebuild
 from dwp_kedro.pipelines.core import compute_settings
 from dwp_kedro.pipelines.target_evaluation.pipeline import grid_cells
@@ -36,11 +36,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment")
     parser.add_argument("method", help="a method with several components, all of whose cells are trained")
+    parser.add_argument(
+        "--set-aside", action="store_true", help="score on the subjects set aside, not on the test set"
+    )
     arguments = parser.parse_args()
     bootstrap_project(PROJECT)
     with KedroSession.create(PROJECT, env=arguments.environment) as session:
         context = session.load_context()
-        table = score_components(context.catalog, context.params, arguments.method)
+        scored_on = "set_aside" if arguments.set_aside else "test"
+        table = score_components(context.catalog, context.params, arguments.method, scored_on)
     table.to_csv(sys.stdout, index=False)
 
 
@@ -49,28 +53,31 @@ def labels(volumes: Volumes, subject: str) -> torch.Tensor:
     return torch.from_numpy(volumes[label_id(subject)]().array)
 
 
-def score_components(catalog: CatalogProtocol, parameters: dict[str, Any], method: str) -> pd.DataFrame:
+def score_components(
+    catalog: CatalogProtocol, parameters: dict[str, Any], method: str, scored_on: Literal["test", "set_aside"]
+) -> pd.DataFrame:
     """Return columns method, n_train, split, seed, components (numbers joined by +) and the mean DSC."""
     grid = GridParameters.model_validate(parameters["grid"])
     compute = compute_settings(ComputeParameters.model_validate(parameters["compute"]))
+    prediction = PredictionParameters.model_validate(parameters["prediction"])
     volumes, splits = catalog.load("data_processing.target.volumes"), catalog.load("data_processing.splits")
     rows = []
     for cell in (cell for cell in grid_cells(grid) if cell.method == method):
         checkpoint = catalog.load(f"target_evaluation.{cell.name}.checkpoint")
         networks = rebuild(checkpoint)
-        names = scored_subjects(splits, cell.split, grid.scored_on)
+        names = scored_subjects(splits, cell.split, scored_on)
         n_channels = checkpoint.metadata["input"]["channels"]
         truths = [labels(volumes, name) for name in names]
         of_component = [
             [
-                prediction.probability
-                for prediction in predict(
+                predicted.probability
+                for predicted in predict(
                     [network],
                     lambda index, names=names, n=n_channels: load_image(volumes, names[index], n),
                     len(names),
                     task=f"{cell.label} component {k}",
                     compute=compute,
-                    n_samples=parameters["prediction"]["n_samples"],
+                    n_samples=prediction.n_samples,
                     seed=cell.draw_seed,
                 )
             ]
