@@ -1,6 +1,6 @@
 """What the networks of a mixture are worth alone and together, from its trained cells; nothing is trained.
 
-    python benchmarks/components.py hippocampus_to_lgg dwp_mix > components.csv
+    python benchmarks/components.py hippocampus_to_lgg dwp_mix components.csv
 
 Each component trains with the gradients it would get alone, so component 0 of ``dwp_mix`` is a ``dwp_pr`` with
 another stream of noise. Scored are the test subjects, or those set aside for choosing recipes.
@@ -9,7 +9,6 @@ another stream of noise. Scored are the test subjects, or those set aside for ch
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ PROJECT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    """Print a table with a row per cell and first k components, and one per component alone."""
+    """Write a table with a row per cell and first k components, and one per component alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment")
     parser.add_argument("method", help="a method with several components, all of whose cells are trained")
@@ -45,7 +44,7 @@ def main() -> None:
         context = session.load_context()
         scored_on = "set_aside" if arguments.set_aside else "test"
         table = score_components(context.catalog, context.params, arguments.method, scored_on)
-    table.to_csv(sys.stdout, index=False)
+    table.to_csv(arguments.output, index=False)
 
 
 def labels(volumes: Volumes, subject: str) -> torch.Tensor:
