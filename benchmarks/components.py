@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment")
     parser.add_argument("method", help="a method with several components, all of whose cells are trained")
+    parser.add_argument("output", type=Path, help="CSV file to write")
     parser.add_argument(
         "--set-aside", action="store_true", help="score on the subjects set aside, not on the test set"
     )
