@@ -102,9 +102,16 @@ def test_the_loss_is_data_term_plus_temperature_times_kl_over_nv(estimator):
     torch.testing.assert_close(terms["loss"].detach(), expected)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "noise"),
+    [
+        ("weight_samples", BayesianNetwork.weight_sample),
+        ("local_reparameterisation", BayesianNetwork.local_reparameterisation),
+    ],
+)
 @pytest.mark.parametrize("names", [("deep_weight_prior",), ("source_posterior", "gaussian")])
-def test_at_temperature_zero_nothing_of_the_prior_is_computed(names):
-    objective = _objective(names, temperature=0.0)
+def test_at_temperature_zero_nothing_of_the_prior_is_computed(names, estimator, noise):
+    objective = _objective(names, temperature=0.0, estimator=estimator)
     terms = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
     assert terms.keys() == {"loss", "data_term", "train_dsc"}
     assert terms["loss"].item() == terms["data_term"].item()
@@ -112,7 +119,7 @@ def test_at_temperature_zero_nothing_of_the_prior_is_computed(names):
     gradients = {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
     posterior = objective.posterior
     posterior.zero_grad()
-    with posterior.local_reparameterisation(torch.Generator().manual_seed(1)):
+    with noise(posterior, torch.Generator().manual_seed(1)):
         dice_cross_entropy(posterior(_batch()[0]), _batch()[1], 0.99).backward()
     alone = {f"posterior.{name}": p.grad for name, p in posterior.named_parameters() if p.grad is not None}
     assert gradients.keys() == alone.keys()

@@ -16,7 +16,7 @@ class PredictionParameters(Parameters):
     """Prediction of test volumes."""
 
     n_samples: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Weight samples averaged; 0: one pass at the posterior mean."
+        default=4, description="Weight samples of Bayesian networks, averaged; 0: one pass at the posterior mean."
     )
     window: PredictionWindow = Field(
         default="auto",

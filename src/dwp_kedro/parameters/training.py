@@ -177,7 +177,7 @@ class TargetTrainingParameters(SegmentationTraining):
         default=0, description="Steps over which the temperature rises linearly from 0."
     )
     estimator: Literal["weight_samples", "local_reparameterisation"] = Field(
-        default="local_reparameterisation",
+        default="weight_samples",
         description="Noise of the data term: one weight sample per batch (Algorithm 1), or drawn in every voxel.",
     )
     initial_sigma: Annotated[float, Field(gt=0)] = Field(
@@ -186,7 +186,7 @@ class TargetTrainingParameters(SegmentationTraining):
         "starting network's kernels of that group.",
     )
     kernel_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.05, description="Share of each group's kernels whose cross-entropy is sampled in a step."
+        default=0.02, description="Share of each group's kernels whose cross-entropy is sampled in a step."
     )
     train_encoder: bool = Field(default=True, description="Train the kernel VAEs' encoders along (Algorithm 1).")
     source_scale: Annotated[float, Field(gt=0)] = Field(

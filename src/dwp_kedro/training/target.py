@@ -49,9 +49,9 @@ class PosteriorSettings:
 
     temperature: float = 0.1
     warm_up_steps: int = 0
-    estimator: Literal["weight_samples", "local_reparameterisation"] = "local_reparameterisation"
+    estimator: Literal["weight_samples", "local_reparameterisation"] = "weight_samples"
     initial_sigma: float = 0.1
-    kernel_fraction: float = 0.05
+    kernel_fraction: float = 0.02
     train_encoder: bool = True
     source_scale: float = 1.0
 
