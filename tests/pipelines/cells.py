@@ -12,6 +12,12 @@ from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.networks.checkpoint import Checkpoint
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
 
+# The grid of --env test, whose finished run the tests look at.
+METHODS = ["ri", "pr", "prf", "dwp", "dwp_sp", "monai"]
+SIZES, SPLITS = [2, 3], [0, 1]
+CELLS = [(method, n_train, split) for method in METHODS for n_train in SIZES for split in SPLITS]
+N_SAMPLES = 2
+
 
 def cell_inputs(catalog: DataCatalog, method: str = "dwp") -> dict[str, Any]:
     """Return the arguments of ``train_cell`` for a method that starts from no source network, but the cell."""

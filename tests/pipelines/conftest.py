@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from kedro.framework.context import KedroContext
 from kedro.framework.project import configure_project
@@ -80,3 +81,15 @@ def new_project(finished_project: Path, tmp_path: Path) -> Path:
     """A copy of the project in which nothing was run."""
     made = shutil.ignore_patterns("data", "mlruns", "mlflow.db*", "terminal*")
     return shutil.copytree(finished_project, tmp_path / "new", ignore=made)
+
+
+@pytest.fixture(scope="session")
+def reporting(finished_project: Path) -> Path:
+    """The finished project's folder of tables, figures and the report."""
+    return finished_project / "data" / "08_reporting" / "test"
+
+
+@pytest.fixture(scope="session")
+def scores(reporting: Path) -> pd.DataFrame:
+    """The finished project's scores, a row per cell, test subject and class."""
+    return pd.read_csv(reporting / "scores.csv")
