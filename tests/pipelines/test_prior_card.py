@@ -22,7 +22,6 @@ def card() -> dict[str, Any]:
             "n_networks": 4,
             "restarted": True,
             "l2": 0.001,
-            "balanced": True,
         },
         "versions": {"torch": "2"},
     }
@@ -30,11 +29,6 @@ def card() -> dict[str, Any]:
 
 def test_a_card_comes_back_the_same(card: dict[str, Any]):
     assert KernelsCard.read(card).model_dump() == card
-
-
-def test_networks_of_an_older_card_are_not_balanced(card: dict[str, Any]):
-    del card["source_cohort"]["balanced"]
-    assert KernelsCard.read(card).source_cohort.balanced is False
 
 
 def test_all_that_is_wrong_is_said_at_once(card: dict[str, Any]):

@@ -81,14 +81,9 @@ def assemble(tmp_path: Path) -> Assemble:
 
 
 def card_of(name: str, licence: str, n_networks: int) -> dict[str, Any]:
-    counts = {"n_subjects": 9, "channels": 1, "n_networks": n_networks}
-    training = {"restarted": False, "l2": 0.001, "balanced": True}
+    counts = {"n_subjects": 9, "channels": 1, "n_networks": n_networks, "restarted": False, "l2": 0.001}
     words = {"name": name, "description": "Made up too.", "licence": licence, "classes": ["foreground"]}
-    return {
-        "format": "dwp-kedro kernels 1",
-        "source_cohort": words | counts | training,
-        "versions": {"torch": "2"},
-    }
+    return {"format": "dwp-kedro kernels 1", "source_cohort": words | counts, "versions": {"torch": "2"}}
 
 
 def log_probs(prior: NetworkPrior, kind: str, kernels: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from dwp_kedro.imaging.volume import Volume
-from dwp_kedro.networks import UNet3D
 from dwp_kedro.parameters import (
     AugmentationParameters,
     CohortParameters,
@@ -122,23 +121,6 @@ def test_the_nodes_make_networks_and_their_posterior(inputs: dict[str, Any]):
     assert history["step"].iloc[-1] == 3
     assert described.keys() - metrics.keys() == {"mean_weights_dsc"}
     assert metrics.keys() <= described.keys()
-
-
-def test_networks_are_balanced_if_asked_for_and_compute_the_same(inputs: dict[str, Any]):
-    # In two steps sizes hardly change, but under so high a penalty.
-    training = inputs["training"].model_copy(update={"l2": 1.0, "balance": False})
-    raw = train_network(**{**inputs, "training": training}, index=0, sample="whole")[0]
-    training = training.model_copy(update={"balance": True})
-    balanced, _, _ = train_network(**{**inputs, "training": training}, index=0, sample="whole")
-    networks = [UNet3D(channels=(2, 2, 2, 4)) for _ in range(2)]
-    for network, checkpoint in zip(networks, (raw, balanced), strict=True):
-        network.load_state_dict(checkpoint.weights)
-    scan = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    one, other = (network(scan).detach() for network in networks)
-    torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3 * float(one.abs().max()))
-    weights = [checkpoint.weights["down6.conv_1.weight"] for checkpoint in (raw, balanced)]
-    assert weights[1].square().mean().item() == pytest.approx(2 / weights[1][0].numel())
-    assert weights[0].square().mean().item() != pytest.approx(2 / weights[0][0].numel(), rel=1e-3)
 
 
 def test_augmentation_changes_what_source_networks_learn(inputs: dict[str, Any]):

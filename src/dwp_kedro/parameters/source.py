@@ -37,11 +37,6 @@ class SourceTrainingParameters(SegmentationTraining):
         default=0, description="Network i on a bootstrap sample uses seed + i."
     )
     l2: Annotated[float, Field(ge=0)] = Field(default=1e-3, description="Penalty l2·Σw² on all weights.")
-    balance: bool = Field(
-        default=True,
-        description="Give trained weights He's size where a norm makes their size meaningless: the same function, "
-        "which a training that starts there does not forget. false: as trained, the paper's.",
-    )
     restart: ScheduleParameters | None = Field(
         default=ScheduleParameters(),
         description="Cyclical restart: each network converges again, which doubles their number; null: none.",

@@ -45,8 +45,6 @@ class SourceFacts(_Facts):
     """On bootstrap samples; restarts are not counted."""
     restarted: bool
     l2: float
-    balanced: bool = False
-    """Whether weights were given He's size (:mod:`dwp_kedro.networks.balance`); older cards do not say."""
 
 
 class KernelsCard(_Facts):
@@ -135,7 +133,6 @@ def source_facts(
         n_networks=training.n_networks,
         restarted=training.restart is not None,
         l2=training.l2,
-        balanced=training.balance,
     )
 
 

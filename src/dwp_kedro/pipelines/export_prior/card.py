@@ -67,11 +67,10 @@ def card_page(card: PriorCard, content: bytes) -> str:
 
 def _source(source: SourceFacts) -> str:
     restarts = " and their restarts" if source.restarted else ""
-    sizes = "of He's size" if source.balanced else "as trained"
     return (
         f"**{source.name}.** {source.description} {source.n_subjects} subjects, {source.channels} "
         f"channel(s), classes: {', '.join(source.classes)}. {source.n_networks} networks{restarts}, "
-        f"L2 penalty {source.l2:g}, weights {sizes}. Licence: {source.licence}."
+        f"L2 penalty {source.l2:g}. Licence: {source.licence}."
     )
 
 

@@ -115,12 +115,7 @@ def gather_sources(**cards: dict[str, Any]) -> dict[str, Any]:
 
 @depends_on(
     cohort=lambda cohort: [cohort, cohort.description, cohort.licence],
-    training=lambda training: [
-        training.n_networks,
-        training.restart is not None,
-        training.l2,
-        training.balance,
-    ],
+    training=lambda training: [training.n_networks, training.restart is not None, training.l2],
 )
 def assemble_prior(
     cohort: CohortParameters,

@@ -9,7 +9,6 @@ import pandas as pd
 
 from dwp_kedro.cohorts.subjects import cohort_fingerprint
 from dwp_kedro.lineage.declare import depends_on
-from dwp_kedro.networks.balance import balance
 from dwp_kedro.networks.checkpoint import Checkpoint, load_weights
 from dwp_kedro.networks.unet import UNet3D
 from dwp_kedro.parameters import (
@@ -84,8 +83,6 @@ def train_network(
         rows=rows,
         **_loop_arguments(training, compute, seed),
     )
-    if training.balance:
-        balance(unet)
     metrics = _training_metrics(history, len(set(rows)))
     left_out = [names[i] for i in sorted(set(range(len(names))) - set(rows))]
     if left_out:
