@@ -11,6 +11,7 @@ from dwp_kedro.training.source import (
     collect_source_posterior,
     mean_dice,
     new_network,
+    similarity_to_start,
     train_source,
     whole_seed,
 )
@@ -26,6 +27,25 @@ def test_a_bootstrap_sample_draws_with_replacement_and_by_its_seed():
     # Each subject is left out with probability (1 − 1/n)^n ≈ 0.37.
     assert 1 - len(set(sample)) / 200 == pytest.approx(0.37, abs=0.1)
     assert sample == bootstrap_sample(200, seed=3) != bootstrap_sample(200, seed=4)
+
+
+def test_similarity_to_the_start_sees_how_far_kernels_have_turned_and_not_their_size():
+    start, other = (new_network(1, 2, (4, 4, 4, 8), seed) for seed in (0, 1))
+    network = new_network(1, 2, (4, 4, 4, 8), seed=0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight *= 0.01
+        assert similarity_to_start(network, start) == pytest.approx(1)
+        assert abs(similarity_to_start(other, start)) < 0.1
+        for weight in network.parameters():
+            if weight.shape[2:] == (3, 3, 3):
+                # as much again, at a right angle
+                turned = torch.randn(weight.shape, generator=torch.Generator().manual_seed(2))
+                turned -= (turned * weight).sum() / weight.square().sum() * weight
+                weight += turned * weight.norm() / turned.norm()
+            else:
+                weight.neg_()
+        assert similarity_to_start(network, start) == pytest.approx(0.5**0.5)
 
 
 def _bright_cubes(n: int = 4):

@@ -46,6 +46,18 @@ def new_network(
     return network
 
 
+@torch.no_grad()
+def similarity_to_start(network: nn.Module, start: nn.Module) -> float:
+    """Cosine between a network's kernels and those it began with, a mean over its 3×3×3 layers.
+
+    Near 1, the kernels are mostly the random numbers of the start, and a prior that is learnt from them knows
+    little else.
+    """
+    pairs = zip(network.parameters(), start.parameters(), strict=True)
+    layers = [(now.flatten(), then.flatten()) for now, then in pairs if now.shape[2:] == (3, 3, 3)]
+    return torch.stack([torch.cosine_similarity(now, then, dim=0) for now, then in layers]).mean().item()
+
+
 def train_source(
     network: nn.Module,
     data: tuple[Column, ...],

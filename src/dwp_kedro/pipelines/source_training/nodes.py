@@ -34,6 +34,7 @@ from dwp_kedro.training.source import (
     collect_source_posterior,
     mean_dice,
     new_network,
+    similarity_to_start,
     train_source,
     whole_seed,
 )
@@ -84,6 +85,8 @@ def train_network(
         **_loop_arguments(training, compute, seed),
     )
     metrics = _training_metrics(history, len(set(rows)))
+    unet.cpu()
+    metrics["similarity_to_start"] = similarity_to_start(unet, _new_unet(subjects, cohort, network, seed))
     left_out = [names[i] for i in sorted(set(range(len(names))) - set(rows))]
     if left_out:
         metrics["left_out_dsc"] = _score(unet, volumes, left_out, cohort, training, compute, f"scoring {task}")
