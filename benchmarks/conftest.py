@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from dwp_kedro.training.precision import best_precision
+
 
 @dataclass
 class Report:
@@ -58,6 +60,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     report = config.stash[_REPORT]
     if not torch.cuda.is_available():
         report.note("GPU", "not measured, there is none here")
+    if best_precision(torch.device("cpu")) != "bf16-mixed":
+        report.note("bfloat16", "not measured, this processor has no instructions for it")
     print("\nFigures:", *report.notes, sep="\n")
     print(
         "\nGoals; dwp_step_… and bf16_… are to be at most the goal, the others at least:", *report.goals, sep="\n"
