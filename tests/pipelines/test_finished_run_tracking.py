@@ -16,8 +16,6 @@ from mlflow.entities import Run
 from dwp_kedro.parameters import ScheduleParameters
 from dwp_kedro.training.target import PosteriorSettings
 
-MOST_SILENT_SECONDS = 10
-
 # --- MLflow ------------------------------------------------------------------------------------------------
 
 
@@ -168,10 +166,15 @@ def test_every_training_says_how_far_it_is(finished_project: Path):
 
 
 def test_nothing_is_silent_for_long(finished_project: Path):
-    """Silence counts while the run has a processor: other work on the machine is not the run's fault."""
+    """The yardstick is the import of the libraries, which says nothing and takes as long as the machine needs.
+
+    Silence counts while the run has a processor: other work on the machine is not the run's fault.
+    """
     lines = (finished_project / "terminal.txt").read_text().splitlines()
     seconds = np.loadtxt(finished_project / "terminal_seconds.txt")
     assert len(seconds) == len(lines)
     silences = np.diff(seconds, axis=0).min(axis=1)
-    longest = int(silences.argmax())
-    assert silences[longest] < MOST_SILENT_SECONDS, f"{silences[longest]:.1f} s after: {lines[longest]}"
+    imported = next(number for number, line in enumerate(lines) if "Kedro project" in line)
+    start, own = silences[:imported].sum(), silences[imported:]
+    longest = int(own.argmax())
+    assert own[longest] < 2 * start, f"{own[longest]:.1f} s after: {lines[imported + longest]}"
