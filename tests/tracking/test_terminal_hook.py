@@ -30,7 +30,7 @@ def test_progress_of_every_node_is_shown(
 ):
     run_pipeline(counting("a", "b", "c"), DataCatalog(), (TerminalHook(),), tmp_path, runner=runner)
     printed = capsys.readouterr().out.splitlines()
-    assert sorted(line for line in printed if "/3" in line) == sorted(
+    assert sorted(line for line in printed if line[:2] in ("a:", "b:", "c:")) == sorted(
         f"{task}: {line}" for task in "abc" for line in ("0/3", "3/3 done in 0s")
     )
 
@@ -94,6 +94,7 @@ def test_a_signal_stops_running_and_queued_threads(
 ):  # fmt: skip
     """Without help, ThreadRunner would go on for 4 nodes × 10 s."""
     started: list[int] = []
+    finished: list[int] = []
     both_run = threading.Barrier(3, timeout=20)
 
     def work(index: int) -> int:
@@ -101,6 +102,7 @@ def test_a_signal_stops_running_and_queued_threads(
         both_run.wait()
         for _ in progress.track(range(1000), f"work {index}"):
             time.sleep(0.01)
+        finished.append(index)
         return index
 
     def interrupt() -> None:
@@ -112,10 +114,9 @@ def test_a_signal_stops_running_and_queued_threads(
     pipeline = Pipeline([node(lambda i=i: work(i), None, f"out_{i}", name=f"node_{i}") for i in range(4)])
     hook = TerminalHook()
     threading.Thread(target=interrupt).start()
-    began = time.monotonic()
     with pytest.raises(error):
         run_pipeline(pipeline, DataCatalog(), (hook,), tmp_path, runner=ThreadRunner(max_workers=2))
-    assert time.monotonic() - began < 5
     assert len(started) == 2
+    assert not finished
     hook._exit()  # What Python calls at exit.
     assert f"stopped by {'Ctrl-C' if signum is signal.SIGINT else 'SIGTERM'}" in capsys.readouterr().out
