@@ -92,6 +92,12 @@ def test_more_source_networks_leave_those_there_are(project_copy: Path, nodes_to
     assert all("_split1_" in cell for cell in cells(names, "train"))
 
 
+def test_snapshots_leave_the_networks_they_are_taken_from(project_copy: Path, nodes_to_run: Assess):
+    names = nodes_to_run(project_copy, source_training={"snapshots": {"every_steps": 3}})
+    trained = {name for name in names if name.startswith("source_training.whole_") and name.count(".") == 2}
+    assert trained == {"source_training.whole_0_source_posterior.take_snapshots"}
+
+
 def test_a_method_makes_its_own_cells_stale(project_copy: Path, nodes_to_run: Assess):
     names = nodes_to_run(project_copy, methods={"dwp": {"target_training": {"temperature": 1}}})
     assert {cell.split(".")[1] for cell in cells(names, "train")} == {"dwp"}

@@ -48,7 +48,12 @@ def _of_one_network(training: SourceTrainingParameters) -> dict[str, Any]:
     return training.model_dump(mode="json", exclude={"n_networks", "n_whole"})
 
 
-@depends_on(training=_of_one_network)
+def _before_snapshots(training: SourceTrainingParameters) -> dict[str, Any]:
+    """The same for a network that has none taken yet."""
+    return training.model_dump(mode="json", exclude={"n_networks", "n_whole", "snapshots"})
+
+
+@depends_on(training=_before_snapshots)
 def train_network(
     volumes: Volumes,
     subjects: pd.DataFrame,
