@@ -1,4 +1,4 @@
-"""What is timed: whole training steps, from the batch to the optimiser, as the training loop takes them."""
+"""What is timed: training steps, from the batch to the optimiser; the loop's own bookkeeping is left out."""
 
 from __future__ import annotations
 

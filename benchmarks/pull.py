@@ -2,9 +2,11 @@
 
     python benchmarks/pull.py hippocampus_to_lgg
 
-For each kernel group: root mean square of the gradients of the data term and of temperature · KL / (N·V) at
-temperature 1, over weight samples of both and batches of the first draw; and their ratio. Adam evens out steps, so
-a ratio far above 1 means that the prior alone says where the group's kernels go.
+For each kernel group: root mean square over its kernels of the expected gradient of the data term, on all training
+volumes of the first draw without augmentation, and of KL / (N·V), on all kernels; and their ratio, which is that at
+temperature 1. Far above 1, the prior alone says where the group's kernels go, since Adam evens out the size of steps.
+Expectations are over samples of the weights; the noise of their means is taken out by multiplying two independent
+ones.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from kedro.io import CatalogProtocol
 from torch import Tensor
 
 from dwp_kedro.bayes.elbo import kl_bound
-from dwp_kedro.bayes.groups import KernelGroup, kernel_groups
+from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.network_prior import unpack_prior
 from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.cohorts.splits import training_subjects
@@ -29,6 +31,7 @@ from dwp_kedro.networks import UNet3D
 from dwp_kedro.networks.checkpoint import load_weights
 from dwp_kedro.parameters import TargetTrainingParameters
 from dwp_kedro.pipelines.volumes import load_image, load_label
+from dwp_kedro.progress import track
 from dwp_kedro.training.losses import dice_cross_entropy
 from dwp_kedro.training.target import (
     Method,
@@ -41,7 +44,7 @@ from dwp_kedro.training.target import (
 
 PROJECT = Path(__file__).parents[1]
 METHOD = Method(("deep_weight_prior",))
-BATCHES = 10
+SAMPLES = 16  # of each half
 
 
 def main() -> None:
@@ -68,7 +71,7 @@ def measure(catalog: CatalogProtocol, parameters: dict[str, Any], n_train: int) 
     images = torch.stack([load_image(volumes, name, network.in_channels) for name in names])
     labels = torch.stack([load_label(volumes, name) for name in names])
     groups = kernel_groups(network, network.in_channels)
-    settings = PosteriorSettings(temperature=1, kernel_fraction=training.kernel_fraction)
+    settings = PosteriorSettings(temperature=1, initial_sigma=training.initial_sigma, kernel_fraction=1)
     prior = make_prior(METHOD.priors, unpack_prior(catalog.load("prior_learning.prior")), None, settings, groups)
     scales = initial_scales(network, groups)
     objective, posterior = make_objective(
@@ -80,10 +83,9 @@ def measure(catalog: CatalogProtocol, parameters: dict[str, Any], n_train: int) 
     kernel_prior = objective.prior
 
     def data(generator: torch.Generator) -> Tensor:
-        rows = torch.randperm(n_train, generator=generator)[: training.batch_size]
         with posterior.weight_sample(generator):
-            logits = posterior(images[rows])
-        return dice_cross_entropy(logits, labels[rows], training.dice_weight)
+            logits = posterior(images)
+        return dice_cross_entropy(logits, labels, training.dice_weight)
 
     def kl(generator: torch.Generator) -> Tensor:
         return kl_bound(posterior, kernel_prior, generator) / (n_train * labels[0].numel())
@@ -95,19 +97,27 @@ def measure(catalog: CatalogProtocol, parameters: dict[str, Any], n_train: int) 
 
 
 def _gradient_sizes(posterior: BayesianNetwork, term: Callable[[torch.Generator], Tensor]) -> dict[str, float]:
-    """Root mean square of a term's gradients in the means, over kernels and draws, by group."""
+    """Root mean square over a group's kernels of a term's expected gradient in their means."""
+    one, other = (_mean_gradients(posterior, term, first) for first in (0, SAMPLES))
+    products = {name: (one[name] * other[name]).mean().item() for name in one}
+    return {name: max(product, 0.0) ** 0.5 for name, product in products.items()}
 
-    def squares(group: KernelGroup) -> Tensor:
-        gradients = [posterior.layer(name).mean.grad for name in group.layers]
-        return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None]).square().mean()
 
-    drawn = []
-    for seed in range(BATCHES):
-        posterior.zero_grad()
-        term(torch.Generator().manual_seed(seed)).backward()
-        drawn.append(torch.stack([squares(group) for group in posterior.groups]))
-    sizes = torch.stack(drawn).mean(0).sqrt().tolist()
-    return dict(zip((group.name for group in posterior.groups), sizes, strict=True))
+def _mean_gradients(
+    posterior: BayesianNetwork, term: Callable[[torch.Generator], Tensor], first_seed: int
+) -> dict[str, Tensor]:
+    posterior.zero_grad()
+    for seed in track(range(first_seed, first_seed + SAMPLES), f"gradients of {term.__name__}"):
+        (term(torch.Generator().manual_seed(seed)) / SAMPLES).backward()
+    return {
+        group.name: torch.cat([_gradient(posterior.layer(name).mean) for name in group.layers])
+        for group in posterior.groups
+    }
+
+
+def _gradient(means: Tensor) -> Tensor:
+    assert means.grad is not None
+    return means.grad.flatten().clone()
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def train_network(
     left_out = [names[i] for i in sorted(set(range(len(names))) - set(rows))]
     if left_out:
         metrics["left_out_dsc"] = _score(unet, volumes, left_out, cohort, training, compute, f"scoring {task}")
-    metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
+    metadata = _metadata(unet, subjects, cohort, _before_snapshots(training), history, seed, metrics)
     return Checkpoint(unet.cpu().state_dict(), metadata), history_table(history), metrics
 
 
@@ -130,7 +130,7 @@ def take_snapshots(
     metrics = _training_metrics(history, len(names))
     task = f"scoring source posterior {index}"
     metrics["mean_weights_dsc"] = _score(unet, volumes, names, cohort, training, compute, task)
-    metadata = _metadata(unet, subjects, cohort, training, history, seed, metrics)
+    metadata = _metadata(unet, subjects, cohort, _of_one_network(training), history, seed, metrics)
     metadata |= {"n_snapshots": training.snapshots.n_snapshots, "rank": training.snapshots.rank}
     return Checkpoint(weights, metadata), history_table(history), metrics
 
@@ -200,7 +200,7 @@ def _metadata(
     unet: UNet3D,
     subjects: pd.DataFrame,
     cohort: CohortParameters,
-    training: SourceTrainingParameters,
+    training: dict[str, Any],
     history: History,
     seed: int,
     metrics: dict[str, float],
@@ -209,7 +209,7 @@ def _metadata(
         "network": "UNet3D",
         "arguments": unet.arguments,
         "seed": seed,
-        "training": _of_one_network(training),
+        "training": training,
         "device": history.device,
         "precision": history.precision,
         "cohort": cohort.name,
