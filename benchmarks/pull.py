@@ -2,11 +2,11 @@
 
     python benchmarks/pull.py hippocampus_to_lgg
 
-For each kernel group: root mean square over its kernels of the expected gradient of the data term, on all training
-volumes of the first draw without augmentation, and of KL / (N·V), on all kernels; and their ratio, which is that at
-temperature 1. Far above 1, the prior alone says where the group's kernels go, since Adam evens out the size of steps.
-Expectations are over samples of the weights; the noise of their means is taken out by multiplying two independent
-ones.
+For each kernel group: root mean square over its kernels of the expected gradient of the data term, on all
+training volumes of the first draw without augmentation, and of KL / (N·V), on all kernels; and their ratio, which
+is that at temperature 1. Far above 1, the prior alone says where the group's kernels go, since Adam evens out the
+size of steps. Expectations are over samples of the weights; the noise of their means is taken out by multiplying
+two independent ones.
 """
 
 from __future__ import annotations
