@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -49,13 +50,13 @@ def same_bits(first: Checkpoint, second: Checkpoint) -> bool:
 
 
 class RecordingVolumes(Mapping[str, Callable[[], Volume]]):
-    """Volumes that remember which of them were asked for."""
+    """Volumes that remember how often each of them was asked for."""
 
     def __init__(self, volumes: Mapping[str, Callable[[], Volume]]) -> None:
-        self.volumes, self.asked = volumes, set[str]()
+        self.volumes, self.asked = volumes, Counter[str]()
 
     def __getitem__(self, name: str) -> Callable[[], Volume]:
-        self.asked.add(name)
+        self.asked[name] += 1
         return self.volumes[name]
 
     def __iter__(self) -> Iterator[str]:
