@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from dwp_kedro import parameters
-from dwp_kedro.parameters import CohortParameters, GridParameters, ScheduleParameters
+from dwp_kedro.parameters import (
+    CohortParameters,
+    GridParameters,
+    MethodParameters,
+    ScheduleParameters,
+    TargetTrainingParameters,
+)
 from dwp_kedro.parameters.check import ParameterError
 from dwp_kedro.parameters.environment import DataProcessingParameters, EnvironmentParameters, TrackingParameters
 from dwp_kedro.pipelines.plan import Plan
+from dwp_kedro.training.target import PosteriorSettings
 
 METHODS = {"ri": {"start": "he"}, "dwp": {"start": "prior", "prior": "deep_weight_prior"}}
 
@@ -73,6 +81,20 @@ def test_only_methods_that_take_something_from_the_source_need_a_source():
 def test_a_cosine_needs_its_length():
     with pytest.raises(ValidationError, match="max_steps"):
         ScheduleParameters(kind="cosine")
+
+
+def test_of_the_posteriors_settings_a_method_is_trained_with_those_that_act():
+    block, other = TargetTrainingParameters(temperature=0.1), TargetTrainingParameters(temperature=0.2)
+    plain, bayesian = MethodParameters(start="he"), MethodParameters(start="he", prior="standard_normal")
+    own = MethodParameters(start="he", prior="standard_normal", target_training={"temperature": 0})
+    assert plain.trained_with(block) == plain.trained_with(other)
+    assert {name for name, value in plain.trained_with(block).items() if value is None} >= {
+        field.name for field in fields(PosteriorSettings)
+    }
+    assert plain.trained_with(block)["batch_size"] == block.batch_size
+    assert bayesian.trained_with(block) == block.model_dump(mode="json")
+    assert bayesian.trained_with(other)["temperature"] == 0.2
+    assert own.trained_with(block) == own.trained_with(other) == {**bayesian.trained_with(block), "temperature": 0}
 
 
 def test_classes_do_not_share_values():

@@ -114,3 +114,11 @@ def test_initial_sigma_is_a_fraction_of_the_root_mean_square_of_the_groups_start
         mean, log_variance = posterior.kernels(group)
         sigma = 0.3 * mean.square().mean().sqrt().item()
         torch.testing.assert_close((0.5 * log_variance).exp(), torch.full_like(log_variance, sigma))
+
+
+def test_a_cell_that_learnt_nothing_is_warned_of_by_name(
+    catalog: DataCatalog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dwp_kedro.pipelines.core.FINDS_NOTHING", 1.1)  # as if any network had learnt nothing
+    train_cell(**cell_inputs(catalog), cell=CELL)
+    assert "target mine n2 split1 seed3: the training ended in a network that finds next to nothing" in caplog.text

@@ -68,10 +68,15 @@ def test_precision_makes_everything_stale_that_is_computed_with_it(project_copy:
 
 
 def test_target_training_makes_the_cells_stale_and_no_source_network(project_copy: Path, nodes_to_run: Assess):
-    names = nodes_to_run(project_copy, target_training={"temperature": 0.2})
+    names = nodes_to_run(project_copy, target_training={"batch_size": 1})
     assert of(names) == {"target_evaluation"}
     assert len(cells(names, "train")) == len(cells(names, "score")) == 24
     assert "target_evaluation.write_report" in names
+
+
+def test_the_posteriors_settings_leave_plain_networks(project_copy: Path, nodes_to_run: Assess):
+    names = nodes_to_run(project_copy, target_training={"temperature": 0.2, "initial_sigma": 0.3})
+    assert {cell.split(".")[1] for cell in cells(names, "train")} == {"dwp", "dwp_sp"}
 
 
 def test_a_source_network_takes_along_what_is_behind_it(project_copy: Path, nodes_to_run: Assess):

@@ -17,8 +17,8 @@ _FILES = "reads_files"
 def depends_on(**parts: Part) -> Callable[[Function], Function]:
     """Say of which part of an argument a node's result depends, where it is not the whole.
 
-    Each part is a function of the argument that returns JSON; it may take arguments that are bound to the node, by
-    their names. None says that the result does not depend on the argument.
+    Each part is a function of the argument that returns JSON; it may take, by their names, parameters of the node
+    and arguments that are bound to it. None says that the result does not depend on the argument.
     """
 
     def declare(function: Function) -> Function:

@@ -84,17 +84,19 @@ class Present:
             parts, parameters, inputs = parts_of(node.func), dict[str, Any](), dict[str, Input]()
             code = self._sources.code_of(node.func)
             modules, libraries = dict(code.modules), dict(code.libraries)
+            given = {**bound, **self._parameters_of(node)}
             for argument, name in arguments(node).items():
                 part = parts.get(argument, _whole)
                 if part is None:
                     continue
+                others = {label: value for label, value in given.items() if label != argument}
                 if name.startswith(_PARAMETER):
-                    value = call_by_name(part, self._parameter(node, argument, name), **bound)
+                    value = call_by_name(part, given[argument], **others)
                     parameters[name.removeprefix(_PARAMETER)] = plain(value)
                 elif name in self.makers:
                     checksum = self._checksum(name)
                     if part is not _whole and checksum is not None:
-                        checksum = fingerprint(plain(call_by_name(part, self._load(name, checksum), **bound)))
+                        checksum = fingerprint(plain(call_by_name(part, self._load(name, checksum), **others)))
                     inputs[argument] = Input(name, checksum)
                     if self._files(name) is None:
                         maker = self.made_of(self.makers[name], self.read(self.makers[name]))
@@ -116,6 +118,13 @@ class Present:
             return combined(table) if table else None
         maker = self.makers[dataset]
         return self.made_of(maker, self.read(maker)).key
+
+    def _parameters_of(self, node: Node) -> dict[str, Any]:
+        return {
+            argument: self._parameter(node, argument, name)
+            for argument, name in arguments(node).items()
+            if name.startswith(_PARAMETER)
+        }
 
     def _parameter(self, node: Node, argument: str, name: str) -> Any:
         """Return a parameter as the node gets it: Kedro validates only those of the pipelines that run."""
@@ -146,12 +155,7 @@ class Present:
         }
         declared = files_of(node.func)
         if declared is not None:
-            given = {
-                argument: self._parameter(node, argument, name)
-                for argument, name in named.items()
-                if name.startswith(_PARAMETER)
-            }
-            found["files"] = call_by_name(declared, **given)
+            found["files"] = call_by_name(declared, **self._parameters_of(node))
         return found
 
     def _table(self, name: str) -> Table | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from dwp_kedro.parameters.base import Parameters
-from dwp_kedro.parameters.training import TrainingOverrides
+from dwp_kedro.parameters.training import TargetTrainingParameters, TrainingOverrides
 
 MethodName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -45,6 +45,14 @@ class MethodParameters(Parameters):
         if self.prior == "none":
             return ()
         return (self.prior,) if isinstance(self.prior, str) else tuple(self.prior)
+
+    def trained_with(self, training: TargetTrainingParameters) -> dict[str, Any]:
+        """Return what acts on this method's training: its own settings before the block's.
+
+        The posterior's settings are None for a plain network, which has no posterior.
+        """
+        acting = training.overridden(self.target_training).model_dump(mode="json")
+        return acting if self.priors else {**acting, **dict.fromkeys(TrainingOverrides.model_fields)}
 
     @model_validator(mode="after")
     def _rivals_start_from_scratch(self) -> MethodParameters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from importlib.metadata import version
 
@@ -11,6 +12,11 @@ import dwp_kedro
 from dwp_kedro.parameters import ComputeParameters, ScheduleParameters
 from dwp_kedro.training.loop import History
 from dwp_kedro.training.settings import Compute, Schedule
+
+_logger = logging.getLogger(__name__)
+
+FINDS_NOTHING = 0.01
+"""DSC on its own training volumes below which a network has learnt nothing."""
 
 
 def compute_settings(compute: ComputeParameters) -> Compute:
@@ -38,3 +44,19 @@ def library_versions() -> dict[str, str]:
 def history_table(history: History) -> pd.DataFrame:
     """Curves of a training, a row per epoch."""
     return pd.DataFrame(history.rows)
+
+
+def warn_of_collapse(history: History, label: str) -> None:
+    """Warn of a training that ended in a network that finds nothing, not even where it was trained.
+
+    With a loss that is nearly all Dice this happens now and then, and the scores would not say why they are 0.
+    """
+    dsc = history.rows[-1]["train_dsc"]
+    if dsc < FINDS_NOTHING:
+        _logger.warning(
+            "%s: the training ended in a network that finds next to nothing on its training volumes (DSC %.3f). "
+            "That is no result of its method: look at the curve, and try more steps, a lower learning rate, "
+            "gradient_norm or another seed.",
+            label,
+            dsc,
+        )

@@ -75,7 +75,8 @@ def node_parameters(inputs: Mapping[str, Any]) -> dict[str, str]:
     ``params:target_evaluation.training`` gives ``training.batch_size``, ``training.schedule.kind`` and so on.
     Two inputs with the same last part keep their whole names. A method's record is ``method`` whatever the method
     is called, so that cells of different methods have the same keys. What it sets otherwise than the block
-    ``target_training`` takes the block's place, as in the cell: runs are compared by what they were trained with.
+    ``target_training`` takes the block's place, as in the cell, and what does not act on the method is None: runs
+    are compared by what they were trained with.
     """
     names = [name for name in inputs if name.startswith("params:")]
     last_parts = [
@@ -88,7 +89,7 @@ def node_parameters(inputs: Mapping[str, Any]) -> dict[str, str]:
         label = last if last_parts.count(last) == 1 else name.removeprefix("params:")
         value = inputs[name]
         if isinstance(value, TargetTrainingParameters) and isinstance(method, MethodParameters):
-            value = value.overridden(method.target_training)
+            value = method.trained_with(value)
         flat.update(_flatten(label, value))
     return flat
 

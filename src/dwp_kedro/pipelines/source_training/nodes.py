@@ -22,6 +22,7 @@ from dwp_kedro.pipelines.core import (
     history_table,
     library_versions,
     schedule_settings,
+    warn_of_collapse,
 )
 from dwp_kedro.pipelines.inference import make_inferer
 from dwp_kedro.pipelines.training_data import training_data, training_transform
@@ -89,6 +90,7 @@ def train_network(
         rows=rows,
         **_loop_arguments(training, compute, seed),
     )
+    warn_of_collapse(history, task)
     metrics = _training_metrics(history, len(set(rows)))
     unet.cpu()
     metrics["similarity_to_start"] = similarity_to_start(unet, _new_unet(subjects, cohort, network, seed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -22,7 +23,13 @@ from dwp_kedro.parameters import (
     TargetTrainingParameters,
 )
 from dwp_kedro.pipelines.architectures import network_arguments, new_architecture
-from dwp_kedro.pipelines.core import compute_settings, history_table, library_versions, schedule_settings
+from dwp_kedro.pipelines.core import (
+    compute_settings,
+    history_table,
+    library_versions,
+    schedule_settings,
+    warn_of_collapse,
+)
 from dwp_kedro.pipelines.training_data import training_data, training_transform
 from dwp_kedro.pipelines.volumes import Volumes, channel_count
 from dwp_kedro.training.loop import train
@@ -76,7 +83,11 @@ def _training_rows(splits: pd.DataFrame, cell: Cell) -> list[str]:
     return splits[own].sort_values("rank")["subject"].tolist()
 
 
-@depends_on(splits=_training_rows)
+def _that_acts(training: TargetTrainingParameters, method: MethodParameters) -> dict[str, Any]:
+    return method.trained_with(training)
+
+
+@depends_on(splits=_training_rows, training=_that_acts)
 def train_cell(
     volumes: Volumes,
     subjects: pd.DataFrame,
@@ -96,6 +107,7 @@ def train_cell(
     """
     names = training_subjects(splits, cell.split, cell.n_train)
     n_channels = channel_count(subjects)
+    acting = method.trained_with(training)
     training = training.overridden(method.target_training)
     received = None if prior is None else unpack_prior(prior)
     objectives, networks = [], []
@@ -119,13 +131,14 @@ def train_cell(
         compute=compute_settings(compute),
         transform=training_transform(training),
     )
+    warn_of_collapse(history, f"target {cell.label}")
     metadata = {
         **network_arguments(networks[0]),
         "components": method.components,
         "cell": asdict(cell),
         "method": method.model_dump(mode="json"),
         "seed": cell.draw_seed,
-        "training": training.model_dump(mode="json"),
+        "training": acting,
         "device": history.device,
         "precision": history.precision,
         "input": {  # all that a new scan must go through; no path, no subject
