@@ -93,7 +93,7 @@ def test_a_cells_settings_are_among_its_parameters(children: dict[str, Run], cel
         (
             "dwp.n3_split0_seed0",
             "target_evaluation/dwp/n3_split0_seed0",
-            {"loss", "data_term", "kl", "train_dsc", "learning_rate", "gradient_norm"},
+            {"loss", "data_term", "kl", "log_variance", "train_dsc", "learning_rate", "gradient_norm"},
         ),
         (
             "ri.n3_split0_seed0",

@@ -31,6 +31,20 @@ class Regression(Objective):
         return {"loss": data_term + self.extra * step, "data_term": data_term.detach()}
 
 
+class TwoRates(Regression):
+    """The same with an intercept that trains ten times as fast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intercept = nn.Parameter(torch.zeros(1))
+
+    def rates(self):
+        return {"intercept": 10.0}
+
+    def forward(self, x, y, *, step, generator):
+        return super().forward(x, y - 3 - self.intercept, step=step, generator=generator)
+
+
 def regression_data():
     x = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
     return x, x @ torch.tensor([1.0, -2.0, 0.5])

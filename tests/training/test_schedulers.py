@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from regression import COSINE, Regression, train_regression
+from regression import COSINE, Regression, TwoRates, train_regression
 
 from dwp_kedro.training.settings import Schedule
 
@@ -58,3 +58,29 @@ def test_the_cosine_ends_at_the_smallest_rate_and_the_step_asked_for():
     history = train_regression(Regression())
     assert history.rows[-1]["step"] == 24
     assert history.rows[-1]["learning_rate"] == pytest.approx(COSINE.min_learning_rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine", "plateau"])
+def test_a_parameter_with_a_rate_of_its_own_moves_by_that_multiple(kind):
+    """Adam's first step is the learning rate, whatever the gradient."""
+    objective = TwoRates()
+    schedule = Schedule(kind=kind, learning_rate=1e-3, max_steps=1, max_epochs=1)
+    history = train_regression(objective, schedule=schedule)
+    torch.testing.assert_close(objective.weight.detach().abs(), torch.full((3,), 1e-3), rtol=1e-4, atol=0)
+    torch.testing.assert_close(objective.intercept.detach().abs(), torch.tensor([1e-2]), rtol=1e-4, atol=0)
+    expected = {"constant": 1e-3, "cosine": schedule.min_learning_rate, "plateau": 1e-3}[kind]
+    assert history.rows[-1]["learning_rate"] == pytest.approx(expected)
+
+
+def test_on_a_plateau_all_rates_fall_together():
+    class Flat(TwoRates):
+        def forward(self, x, y, *, step, generator):
+            return {"loss": (self.weight.sum() + self.intercept).sum(), "data_term": torch.tensor(1.0)}
+
+    objective = Flat()
+    schedule = Schedule(learning_rate=1e-3, factor=0.1, patience=2, min_learning_rate=1e-5, max_epochs=100)
+    history = train_regression(objective, schedule=schedule)
+    assert history.rows[-1]["step"] == 3 * 7
+    # Under a constant gradient every step of Adam is its learning rate.
+    torch.testing.assert_close(objective.weight.detach(), torch.full((3,), -(12e-3 + 9e-4)), rtol=1e-4, atol=0)
+    torch.testing.assert_close(objective.intercept.detach(), 10 * objective.weight.detach()[:1], rtol=1e-4, atol=0)

@@ -14,6 +14,7 @@ from regression import (
     KillAt,
     KilledError,
     Regression,
+    TwoRates,
     Watcher,
     regression_data,
     train_regression,
@@ -28,15 +29,16 @@ from dwp_kedro.training.settings import Compute
 @pytest.mark.parametrize("transform", [None, Jitter()])
 @pytest.mark.parametrize("schedule", [COSINE, PLATEAU, CONSTANT])
 @pytest.mark.parametrize("killed_at", [5, 14, 21])
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, schedule, killed_at, transform):
-    whole = Regression()
+@pytest.mark.parametrize("objective", [Regression, TwoRates])
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, schedule, killed_at, transform, objective):
+    whole = objective()
     expected = train_regression(whole, schedule=schedule, transform=transform)
     compute = Compute(device="cpu", state_folder=tmp_path, state_every_seconds=0)
     with listening(KillAt(killed_at)), pytest.raises(KilledError):
-        train_regression(Regression(), schedule=schedule, compute=compute, transform=transform)
-    resumed = Regression()
+        train_regression(objective(), schedule=schedule, compute=compute, transform=transform)
+    resumed = objective()
     found = train_regression(resumed, schedule=schedule, compute=compute, transform=transform)
-    assert torch.equal(whole.weight, resumed.weight)
+    assert all(map(torch.equal, whole.parameters(), resumed.parameters()))
     assert found.rows == expected.rows
     assert list(tmp_path.iterdir()) == [], "a finished training leaves no state behind"
 

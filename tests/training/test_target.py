@@ -113,7 +113,7 @@ def test_the_loss_is_data_term_plus_temperature_times_kl_over_nv(estimator):
 def test_at_temperature_zero_nothing_of_the_prior_is_computed(names, estimator, noise):
     objective = _objective(names, temperature=0.0, estimator=estimator)
     terms = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
-    assert terms.keys() == {"loss", "data_term", "train_dsc"}
+    assert terms.keys() == {"loss", "data_term", "train_dsc", "log_variance"}
     assert terms["loss"].item() == terms["data_term"].item()
     terms["loss"].backward()
     gradients = {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
@@ -356,3 +356,19 @@ def test_networks_side_by_side_get_the_gradients_they_would_get_alone():
     assert terms.keys() == alone[0].keys()
     encoders = [{id(p) for n, p in component.named_parameters() if ".encoder." in n} for component in components]
     assert not encoders[0] & encoders[1], "each component trains an encoder of its own"
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_log_variances_move_at_their_own_rate(components):
+    """Adam's first step is the learning rate, so both can be read off it."""
+    made = [_make(DWP.priors, PosteriorSettings(log_variance_rate=20), seed=k) for k in range(components)]
+    before = [{name: p.detach().clone() for name, p in network.named_parameters()} for _, network in made]
+    objective = made[0][0] if components == 1 else MixtureObjective([one for one, _ in made])
+    schedule = Schedule(kind="constant", learning_rate=1e-3, max_steps=1)
+    history = train(objective, _batch(), task="task", batch_size=2, schedule=schedule, seed=0, compute=CPU)
+    for (_, network), start in zip(made, before, strict=True):
+        moved = {name: (p.detach() - start[name]).abs().median().item() for name, p in network.named_parameters()}
+        for name, distance in moved.items():
+            assert distance == pytest.approx(2e-2 if name.endswith("log_variance") else 1e-3, rel=0.02), name
+    start = torch.cat([p.flatten() for one in before for name, p in one.items() if name.endswith("log_variance")])
+    assert history.rows[0]["log_variance"] == pytest.approx(start.mean().item(), rel=1e-4)

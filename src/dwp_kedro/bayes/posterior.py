@@ -141,6 +141,13 @@ class BayesianNetwork(nn.Module):
             torch.cat([layer_kernels(layer.log_variance) for layer in layers]),
         )
 
+    @torch.no_grad()
+    def mean_log_variance(self) -> Tensor:
+        """Mean log-variance of all weights of 3×3×3 kernels; its curve tells how far σ has moved."""
+        layers = self._bayesian_layers()
+        total = torch.stack([layer.log_variance.sum() for layer in layers]).sum()
+        return total / sum(layer.mean.numel() for layer in layers)
+
     @contextlib.contextmanager
     def weight_sample(self, generator: torch.Generator) -> Iterator[None]:
         """Within the block, every pass uses one and the same sample of the weights."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -81,9 +81,10 @@ def train(
 
     An epoch is a pass in random order over ``rows`` of ``data`` (columns of equal length, which stay in the main
     memory or on disk; a row may be named more than once; None: each once). Only the parameters that require a
-    gradient move. The learning rate falls when the epoch's mean *data term* stops falling, or along a cosine, or
-    stays; nothing but ``data`` is looked at. ``transform`` changes each batch, in a background thread and while
-    the batch before it is learnt from; rows of different sizes need one that makes them alike. The objective's
+    gradient move, each at the schedule's learning rate or the multiple of it that ``objective.rates`` says. That rate
+    falls when the epoch's mean *data term* stops falling, or along a cosine, or stays; nothing but ``data`` is looked
+    at. ``transform`` changes each batch, in a background thread and while the batch before it is learnt from; rows of
+    different sizes need one that makes them alike. The objective's
     gradient (without the penalty's) is scaled down to the Euclidean norm ``gradient_norm``, over all parameters
     together, where it is longer; None: never.
 
@@ -96,9 +97,8 @@ def train(
             which is kept.
     """
     fabric = make_fabric(compute, _shape(data, transform))
-    parameters = [p for p in objective.parameters() if p.requires_grad]
     # The gradient of l2·Σw² is 2·l2·w: Adam's weight decay (not AdamW's) is exactly that penalty.
-    optimiser = torch.optim.Adam(parameters, lr=schedule.learning_rate, weight_decay=2 * l2)
+    optimiser = torch.optim.Adam(_parameter_groups(objective, schedule.learning_rate), weight_decay=2 * l2)
     settings: dict[str, Any] = {"batch_size": batch_size, "schedule": schedule.as_dict(), "seed": seed, "l2": l2}
     settings |= {"gradient_norm": gradient_norm, "precision": _precision(fabric), "rows": rows}
     settings["objective"] = objective.settings()
@@ -256,8 +256,8 @@ class _Run:
             self.observer.load_state_dict(state.part("observer/"))
         progress = state.progress
         self.scheduler.load_state_dict(progress["scheduler"])
-        for group in self.optimiser.param_groups:
-            group["lr"] = progress["learning_rate"]
+        for group, rate in zip(self.optimiser.param_groups, progress["learning_rates"], strict=True):
+            group["lr"] = rate
         self.saved_step = progress["step"]
         device, precision = describe_device(self.fabric.device), _precision(self.fabric)
         return History(device, precision, progress["history"], progress["seconds"]), progress["step"]
@@ -269,13 +269,23 @@ class _Run:
             "step": step,
             "history": history.rows,
             "seconds": history.seconds,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rates": [group["lr"] for group in self.optimiser.param_groups],
             "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if _is_plain(v)},
         }
         observed = {} if self.observer is None else self.observer.state_dict()
         state = capture(self.module.module, self.optimiser.optimizer, generators, observed, progress)
         write_state(state, self.state_path, self.made_of)
         self.saved_step = step
+
+
+def _parameter_groups(objective: Objective, learning_rate: float) -> list[dict[str, Any]]:
+    """Parameters that train, by their learning rate; those at the schedule's own come first."""
+    rates, groups = objective.rates(), dict[float, list[nn.Parameter]]()
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(rates.get(name, 1.0), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda group: group[0] != 1)
+    return [{"params": members, "lr": learning_rate * rate, "rate": rate} for rate, members in ordered]
 
 
 def _shape(data: tuple[Column, ...], transform: Transform | None) -> Sequence[int]:

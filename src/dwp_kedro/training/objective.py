@@ -20,6 +20,10 @@ class Objective(nn.Module, ABC):
         noise comes from ``generator``.
         """
 
+    def rates(self) -> dict[str, float]:
+        """Learning rates of their own, as multiples of the schedule's, by parameter name; no name: 1."""
+        return {}
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Plain values that the terms depend on, besides batch and weights: a resumed training needs the same."""

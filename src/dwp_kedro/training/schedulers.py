@@ -19,7 +19,7 @@ def make_scheduler(schedule: Schedule, optimiser: torch.optim.Optimizer) -> Sche
             patience=schedule.patience,
             threshold=schedule.threshold,
             threshold_mode="abs",  # a share of a negative data term, as kernel VAEs have, would be no progress
-            min_lr=schedule.min_learning_rate,
+            min_lr=[schedule.min_learning_rate * group["rate"] for group in optimiser.param_groups],
         )
     if schedule.kind == "cosine":
         assert schedule.max_steps is not None

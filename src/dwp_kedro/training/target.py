@@ -44,13 +44,16 @@ class PosteriorSettings:
     """How the posterior starts and how its objective is estimated; see :class:`PosteriorObjective`.
 
     ``initial_sigma`` is the posterior's σ at the start, as a fraction of the root mean square of the starting
-    network's kernels of that group.
+    network's kernels of that group. Adam moves a log-variance by the learning rate in a step, as it does a mean, so
+    where the rates sum to 0.1 σ changes by a twentieth at most: ``log_variance_rate`` is the log-variances' learning
+    rate as a multiple of the schedule's.
     """
 
     temperature: float = 0.1
     warm_up_steps: int = 0
     estimator: Literal["weight_samples", "local_reparameterisation"] = "weight_samples"
     initial_sigma: float = 0.1
+    log_variance_rate: float = 1.0
     kernel_fraction: float = 0.02
     train_encoder: bool = True
     source_scale: float = 1.0
@@ -90,6 +93,11 @@ class PosteriorObjective(Objective):
         self.prior: WeightPrior | None = prior if settings.temperature > 0 else None
         self.posterior_settings, self.dice_weight, self.n_volumes = settings, dice_weight, n_volumes
 
+    def rates(self) -> dict[str, float]:
+        """Log-variances have a rate of their own."""
+        rate = self.posterior_settings.log_variance_rate
+        return {name: rate for name, _ in self.named_parameters() if name.endswith("raw_log_variance")}
+
     def settings(self) -> dict[str, Any]:
         """Temperature, estimators, weight of the Dice term, number of volumes."""
         return {**asdict(self.posterior_settings), "dice_weight": self.dice_weight, "n_volumes": self.n_volumes}
@@ -106,6 +114,7 @@ class PosteriorObjective(Objective):
             logits = self.posterior(images)
         data_term = dice_cross_entropy(logits.float(), labels, self.dice_weight)
         terms = {"loss": data_term, "data_term": data_term.detach(), "train_dsc": batch_dice(logits, labels)}
+        terms["log_variance"] = self.posterior.mean_log_variance()
         if self.prior is None:
             return terms
         with torch.autocast(images.device.type, enabled=False):
@@ -126,6 +135,14 @@ class MixtureObjective(Objective):
     def __init__(self, components: Sequence[Objective]) -> None:
         super().__init__()
         self.components = nn.ModuleList(components)
+
+    def rates(self) -> dict[str, float]:
+        """Those of every component."""
+        return {
+            f"components.{k}.{name}": rate
+            for k, component in enumerate(self._components())
+            for name, rate in component.rates().items()
+        }
 
     def settings(self) -> dict[str, Any]:
         """Those of every component."""
