@@ -59,6 +59,10 @@ def test_what_can_only_fail_after_hours_is_refused_at_once():
         plan(source_training={"n_networks": 1})
     with pytest.raises(ValueError, match=r"methods.ri.trained_layers: names down9.*init_conv, down1"):
         plan(methods={**METHODS, "ri": {"start": "he", "trained_layers": ["down9"]}})
+    three = {**METHODS, "ri": {"start": "source", "components": 3}}
+    with pytest.raises(ValueError, match=r"methods.ri.components: is 3, .* source_training.n_whole is 2: raise"):
+        plan(methods=three, source_training={"n_whole": 2})
+    assert plan(methods=three, source_training={"n_whole": 3}).methods["ri"].components == 3
     with pytest.raises(ValueError, match=r"grid.methods: names pr;.*ri, dwp"):
         plan(grid={"methods": ["pr"]})
     assert plan(source_training={"n_networks": 1}, prior="priors/colleague.safetensors").receives_prior

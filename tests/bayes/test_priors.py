@@ -49,6 +49,28 @@ def test_every_kernel_counts_once_where_none_is_left_out():
     torch.testing.assert_close(found, by_hand)
 
 
+class _MultiplePrior(_SquaresPrior):
+    """The same times a number, by which it can be told from others."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def cross_entropy(self, mean, log_variance, generator):
+        return self.factor * super().cross_entropy(mean, log_variance, generator)
+
+
+def test_every_group_is_under_its_own_prior():
+    posterior = _posterior()
+    factors = {group.name: 10.0**k for k, group in enumerate(posterior.groups)}
+    given = {name: _MultiplePrior(factor) for name, factor in reversed(factors.items())}
+    KernelwisePrior(given).cross_entropy(posterior, torch.Generator()).backward()
+    for group in posterior.groups:
+        for name in group.layers:
+            layer = posterior.layer(name)
+            torch.testing.assert_close(layer.mean.grad, 2 * factors[group.name] * layer.mean.detach())
+
+
 def test_a_random_subset_is_unbiased_in_value_and_gradient():
     posterior, n_draws = _posterior(), 200
     learnt = [posterior.layer(name).mean for name in ("init_conv", "down3.conv_2", "up3.conv_1")]

@@ -24,6 +24,7 @@ UNCERTAINTY = pd.DataFrame(
         "auroc_mutual_information_sd": np.nan,
         "n_draws": [2, 1],
         "n_without_auroc": [0, 3],
+        "n_without_correlation": [1, 0],
     }
 )
 
@@ -115,8 +116,8 @@ def test_the_numbers_are_there(report: str) -> None:
 def test_uncertainty_has_human_headings_and_no_nan(report: str) -> None:
     body = body_of(report)
     assert rows_of(body, "Uncertainty: mean over draws") == [
-        ["ri", "5", "0.250 (0.500)", "0.250 (0.500)", "–", "0.250 (0.500)", "2", "0"],
-        ["dwp", "5", "0.125 (–)", "0.125 (–)", "0.750 (–)", "0.125 (–)", "1", "3"],
+        ["ri", "5", "0.250 (0.500)", "0.250 (0.500)", "–", "0.250 (0.500)", "2", "0", "1"],
+        ["dwp", "5", "0.125 (–)", "0.125 (–)", "0.750 (–)", "0.125 (–)", "1", "3", "0"],
     ]
     tables = re.findall(r"<table>.*?</table>", body, flags=re.DOTALL)
     assert len(tables) == 11

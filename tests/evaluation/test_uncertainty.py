@@ -213,14 +213,16 @@ def test_the_summary_averages_networks_then_seeds_then_draws() -> None:
     assert dwp["rank_correlation"] == pytest.approx(0)
     assert dwp["rank_correlation_sd"] == pytest.approx(math.sqrt(2))
     assert math.isnan(dwp["auroc_mutual_information"])
-    assert (dwp["n_draws"], dwp["n_without_auroc"]) == (2, 1)
+    assert (dwp["n_draws"], dwp["n_without_auroc"], dwp["n_without_correlation"]) == (2, 1, 0)
     assert ri["ece"] == pytest.approx(0)
     assert math.isnan(ri["rank_correlation"])
+    assert ri["n_without_correlation"] == 1
     assert math.isnan(ri["ece_sd"])
     assert list(table.columns) == [
         *(f"{name}{end}" for name in uncertainty.SUMMARISED for end in ("", "_sd")),
         "n_draws",
         "n_without_auroc",
+        "n_without_correlation",
     ]
 
 

@@ -214,6 +214,19 @@ def test_a_start_from_the_prior_replaces_every_kernel_and_nothing_else():
         assert torch.equal(weight, network.get_parameter(name)) != is_kernel, name
 
 
+def test_a_start_from_the_prior_has_every_groups_own_size():
+    network = new_network(1, 2, (8, 8, 8, 8), seed=0)
+    groups = kernel_groups(network, 1)
+    sizes = {group.name: 10.0**k for k, group in enumerate(groups)}
+    generator = torch.Generator().manual_seed(0)
+    fitted = {name: fit_gaussian(size * torch.randn(400, 27, generator=generator)) for name, size in sizes.items()}
+    draw_from_priors(network, groups, dict(reversed(fitted.items())), seed=0)
+    for group in groups:
+        for layer in group.layers:
+            size = network.get_parameter(f"{layer}.weight").detach().square().mean().sqrt().item()
+            assert size == pytest.approx(sizes[group.name], rel=0.3), layer
+
+
 def test_initial_sigma_is_a_fraction_of_the_root_mean_square_of_all_of_a_groups_kernels():
     """Neither a mean over its layers, of which one has larger kernels here, nor the prior's scale."""
     network, priors = new_network(1, 2, CHANNELS, seed=0), _priors()

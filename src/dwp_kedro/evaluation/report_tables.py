@@ -149,6 +149,7 @@ def uncertainty(summary: pd.DataFrame) -> Table:
             for mean, sd in pairs
         ]
     shown |= {"draws": summary["n_draws"], "predictions without AUROC": summary["n_without_auroc"]}
+    shown["networks without rank correlation"] = summary["n_without_correlation"]
     return table_of("Uncertainty: mean over draws (standard deviation)", pd.DataFrame(shown).set_index("method"))
 
 

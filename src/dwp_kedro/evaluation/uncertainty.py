@@ -34,6 +34,7 @@ UNCERTAINTY_COLUMNS = [
     *(f"{count}_bin{number}" for number in range(N_BINS) for count in BIN_COUNTS),
 ]
 SUMMARISED = ["ece", "auroc_entropy", "auroc_mutual_information", "rank_correlation"]
+COUNTED = ["n_without_auroc", "n_without_correlation"]
 
 
 class PredictedVolume(Protocol):
@@ -178,7 +179,8 @@ def summarise_uncertainty(rows: pd.DataFrame) -> pd.DataFrame:
     Every figure is that of one network on its test set (voxels of all subjects pooled for ``ece``; mean over
     subjects for the areas, those without one left out), then averaged over the seeds of a draw, then over draws;
     ``…_sd`` is its standard deviation over draws (n − 1), NaN with one. ``n_draws`` counts the draws,
-    ``n_without_auroc`` the predictions that have no area.
+    ``n_without_auroc`` the predictions that have no area, ``n_without_correlation`` the networks without a rank
+    correlation, which are left out of its mean.
     """
     networks = [
         {
@@ -186,18 +188,19 @@ def summarise_uncertainty(rows: pd.DataFrame) -> pd.DataFrame:
             "ece": expected_calibration_error(pooled_bins(of_cell)),
             "auroc_entropy": of_cell["auroc_entropy"].mean(),
             "auroc_mutual_information": of_cell["auroc_mutual_information"].mean(),
-            "rank_correlation": rank_correlation(of_cell),
+            "rank_correlation": (correlation := rank_correlation(of_cell)),
+            "n_without_correlation": int(np.isnan(correlation)),
             "n_without_auroc": of_cell["auroc_entropy"].isna().sum(),
         }
         for cell, of_cell in rows.groupby(CELL_COLUMNS, sort=False)
     ]
     by_draw = pd.DataFrame(networks).groupby(["method", "n_train", "split"], sort=False)
-    draws = by_draw[SUMMARISED].mean().join(by_draw["n_without_auroc"].sum())
+    draws = by_draw[SUMMARISED].mean().join(by_draw[COUNTED].sum())
     groups = draws.groupby(["method", "n_train"], sort=False)
     columns = {}
     for name in SUMMARISED:
         columns[name], columns[f"{name}_sd"] = groups[name].mean(), groups[name].std()
-    columns |= {"n_draws": groups.size(), "n_without_auroc": groups["n_without_auroc"].sum()}
+    columns |= {"n_draws": groups.size(), **{name: groups[name].sum() for name in COUNTED}}
     return pd.DataFrame(columns).reset_index()
 
 

@@ -125,6 +125,13 @@ class Plan:
                     "source_training.snapshots"
                 )
                 problems.append(ParameterProblem(("methods", name, "prior"), text))
+            n_whole = self.source_training.n_whole
+            if method.start == "source" and method.components > n_whole:
+                text = (
+                    f"is {method.components}, each to start from a source network of its own, and "
+                    f"source_training.n_whole is {n_whole}: raise the second or lower the first"
+                )
+                problems.append(ParameterProblem(("methods", name, "components"), text))
         n_networks, heldout = self.source_training.n_networks, self.prior_learning.heldout_networks
         if n_networks <= heldout:
             text = (
