@@ -3,7 +3,7 @@
     python benchmarks/spread.py data/06_models/lgg_to_hippocampus/target_evaluation/dwp_mix/*.safetensors
 
 Prints, per checkpoint, the smallest and the largest σ over the median of its layer, and how many are within 1 % of
-it. 1, 1 and 100 %: σ has not been learnt, and the uncertainty is that of a chosen constant.
+it. 1, 1 and 100 %: σ has at most shifted as a whole, which the curve ``log_variance`` tells.
 """
 
 from __future__ import annotations

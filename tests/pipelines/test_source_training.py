@@ -124,6 +124,14 @@ def test_the_nodes_make_networks_and_their_posterior(inputs: dict[str, Any]):
     assert metrics.keys() - described.keys() == {"similarity_to_start"}
 
 
+def test_a_network_that_learnt_nothing_is_warned_of_by_name(
+    inputs: dict[str, Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dwp_kedro.pipelines.core.FINDS_NOTHING", 1.1)  # as if any network had learnt nothing
+    train_network(**inputs, index=1, sample="whole")
+    assert "source whole 1: the training ended in a network that finds next to nothing" in caplog.text
+
+
 def test_augmentation_changes_what_source_networks_learn(inputs: dict[str, Any]):
     plain = train_network(**inputs, index=0, sample="whole")[0]
     training = inputs["training"].model_copy(update={"augmentation": AugmentationParameters()})

@@ -84,3 +84,15 @@ def test_on_a_plateau_all_rates_fall_together():
     # Under a constant gradient every step of Adam is its learning rate.
     torch.testing.assert_close(objective.weight.detach(), torch.full((3,), -(12e-3 + 9e-4)), rtol=1e-4, atol=0)
     torch.testing.assert_close(objective.intercept.detach(), 10 * objective.weight.detach()[:1], rtol=1e-4, atol=0)
+
+
+def test_along_a_cosine_a_multiple_of_the_rate_moves_a_multiple_as_far():
+    class Flat(TwoRates):
+        def forward(self, x, y, *, step, generator):
+            return {"loss": (self.weight.sum() + self.intercept).sum(), "data_term": torch.tensor(1.0)}
+
+    objective = Flat()
+    train_regression(objective, schedule=Schedule(kind="cosine", learning_rate=1e-3, max_steps=30))
+    # Under a constant gradient every step of Adam is its learning rate; a cosine's mean is half of the first.
+    assert objective.weight[0].item() == pytest.approx(-30 * 5e-4, rel=0.05)
+    torch.testing.assert_close(objective.intercept.detach(), 10 * objective.weight.detach()[:1], rtol=2e-3, atol=0)

@@ -47,9 +47,9 @@ class MethodParameters(Parameters):
         return (self.prior,) if isinstance(self.prior, str) else tuple(self.prior)
 
     def trained_with(self, training: TargetTrainingParameters) -> dict[str, Any]:
-        """Return what acts on this method's training: its own settings before the block's.
+        """Return the settings of this method's training: its own, and else the block's.
 
-        The posterior's settings are None for a plain network, which has no posterior.
+        The posterior's are None for a plain network, which has no posterior.
         """
         acting = training.overridden(self.target_training).model_dump(mode="json")
         return acting if self.priors else {**acting, **dict.fromkeys(TrainingOverrides.model_fields)}

@@ -44,7 +44,7 @@ class SourceTrainingParameters(SegmentationTraining):
     n_whole: Annotated[int, Field(ge=1)] = Field(
         default=1,
         description="Networks on the whole source set. Draw d of the training volumes starts from number d, "
-        "modulo their number.",
+        "modulo their number; a method with components that start from source networks needs as many.",
     )
     snapshots: SnapshotParameters | None = Field(
         default=None, description="For the prior source_posterior; null: none are taken."

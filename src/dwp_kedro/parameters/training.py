@@ -162,7 +162,7 @@ class TrainingOverrides(Parameters):
         default=None, description=_AS_IN_BLOCK
     )
     initial_sigma: Annotated[float, Field(gt=0)] | None = Field(default=None, description=_AS_IN_BLOCK)
-    log_variance_rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description=_AS_IN_BLOCK)
+    log_variance_rate: Annotated[float, Field(ge=1)] | None = Field(default=None, description=_AS_IN_BLOCK)
     kernel_fraction: Annotated[float, Field(gt=0, le=1)] | None = Field(default=None, description=_AS_IN_BLOCK)
     train_encoder: bool | None = Field(default=None, description=_AS_IN_BLOCK)
     source_scale: Annotated[float, Field(gt=0)] | None = Field(default=None, description=_AS_IN_BLOCK)
@@ -186,7 +186,7 @@ class TargetTrainingParameters(SegmentationTraining):
         description="Posterior standard deviation at the start, as a fraction of the root mean square of the "
         "starting network's kernels of that group.",
     )
-    log_variance_rate: Annotated[float, Field(gt=0)] = Field(
+    log_variance_rate: Annotated[float, Field(ge=1)] = Field(
         default=1.0,
         description="Learning rate of the posterior's log-variances, as a multiple of the schedule's. Adam moves "
         "each by about the rates' sum at most, so at 1 a short training leaves σ nearly as it starts.",

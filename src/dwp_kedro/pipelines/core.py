@@ -55,8 +55,8 @@ def warn_of_collapse(history: History, label: str) -> None:
     if dsc < FINDS_NOTHING:
         _logger.warning(
             "%s: the training ended in a network that finds next to nothing on its training volumes (DSC %.3f). "
-            "That is no result of its method: look at the curve, and try more steps, a lower learning rate, "
-            "gradient_norm or another seed.",
+            "Its scores stay in the tables and may decide a mean: look at its curve. More steps, a lower learning "
+            "rate or gradient_norm may mend it; change them for all methods.",
             label,
             dsc,
         )

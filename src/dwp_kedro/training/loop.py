@@ -82,11 +82,11 @@ def train(
     An epoch is a pass in random order over ``rows`` of ``data`` (columns of equal length, which stay in the main
     memory or on disk; a row may be named more than once; None: each once). Only the parameters that require a
     gradient move, each at the schedule's learning rate or the multiple of it that ``objective.rates`` says. That
-    rate falls when the epoch's mean *data term* stops falling, or along a cosine, or stays; nothing but ``data``
-    is looked at. ``transform`` changes each batch, in a background thread and while the batch before it is learnt
-    from; rows of different sizes need one that makes them alike. The objective's gradient (without the penalty's)
-    is scaled down to the Euclidean norm ``gradient_norm``, over all parameters
-    together, where it is longer; None: never.
+    rate falls when the epoch's mean *data term* stops falling, or along a cosine (at whose end all are the least
+    rate), or stays; nothing but ``data`` is looked at. ``transform`` changes each batch, in a background thread
+    and while the batch before it is learnt from; rows of different sizes need one that makes them alike. The
+    objective's gradient (without the penalty's) is scaled down to the Euclidean norm ``gradient_norm``, over all
+    parameters together, where it is longer; None: never.
 
     Where ``compute`` names a state folder, a training of this name that was killed goes on from its last saved
     epoch, and gives on a CPU the same bits as an uninterrupted one.

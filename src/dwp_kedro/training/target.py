@@ -44,9 +44,9 @@ class PosteriorSettings:
     """How the posterior starts and how its objective is estimated; see :class:`PosteriorObjective`.
 
     ``initial_sigma`` is the posterior's σ at the start, as a fraction of the root mean square of the starting
-    network's kernels of that group. Adam moves a log-variance by the learning rate in a step, as it does a mean;
-    where the rates sum to 0.1, σ changes by a twentieth at most. ``log_variance_rate`` is the log-variances'
-    learning rate as a multiple of the schedule's.
+    network's kernels of that group. Adam moves a log-variance by about the learning rate in a step at most, as it
+    does a mean; where the rates sum to 0.1, σ changes by about a twentieth. ``log_variance_rate`` is the
+    log-variances' learning rate as a multiple of the schedule's.
     """
 
     temperature: float = 0.1
