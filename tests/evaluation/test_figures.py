@@ -54,6 +54,8 @@ def test_lines_against_train_size_hold_means_and_intervals_over_draws(scores: pd
     assert lines["dwp"].line.color == points.marker.color == figures.METHOD_COLOURS["dwp"]
     assert lines["dwp"].marker.symbol == points.marker.symbol != lines["ri"].marker.symbol
     assert list(figure.layout.xaxis.tickvals) == [5, 10]
+    # The interval of two draws, ±1.3 here, must not flatten everything else.
+    assert (figure.layout.yaxis.minallowed, figure.layout.yaxis.maxallowed) == (-0.02, 1.02)
 
 
 def test_eleven_methods_stay_apart(scores: pd.DataFrame) -> None:

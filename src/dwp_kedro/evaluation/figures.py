@@ -109,7 +109,8 @@ def dsc_against_train_size(scores: pd.DataFrame) -> go.Figure:
         tickvals=sizes,
         range=[sizes[0] - margin, sizes[-1] + margin],
     )
-    figure.update_yaxes(title="mean DSC of the test subjects")
+    # Student's interval of two draws reaches far beyond what a DSC can be.
+    figure.update_yaxes(title="mean DSC of the test subjects", minallowed=-0.02, maxallowed=1.02)
     return figure
 
 
