@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_targets import (
+    CHANNELS,
+    CPU,
+    DWP,
+    make_tiny,
+    tiny_batch,
+    tiny_groups,
+    tiny_network_prior,
+    tiny_objective,
+    tiny_priors,
+    tiny_source_posterior,
+)
 
-from dwp_kedro.bayes.control_priors import GaussianPrior, StandardNormalPrior, fit_gaussian, fit_scale_mixture
+from dwp_kedro.bayes.control_priors import StandardNormalPrior, fit_gaussian
 from dwp_kedro.bayes.elbo import kl_bound
-from dwp_kedro.bayes.groups import KernelGroup, kernel_groups
+from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.network_prior import NetworkPrior
 from dwp_kedro.bayes.posterior import BayesianNetwork
-from dwp_kedro.bayes.priors import DeepWeightPrior, KernelwisePrior, ProductOfExperts
+from dwp_kedro.bayes.priors import KernelwisePrior, ProductOfExperts
 from dwp_kedro.bayes.source_posterior import SourcePosterior
-from dwp_kedro.networks import KernelVAE, UNet3D
-from dwp_kedro.networks.checkpoint import Checkpoint, CheckpointError
-from dwp_kedro.networks.kernel_vae import initialise_vae
+from dwp_kedro.networks.checkpoint import CheckpointError
 from dwp_kedro.progress import listening
 from dwp_kedro.training.loop import train
 from dwp_kedro.training.losses import dice_cross_entropy
@@ -22,7 +32,6 @@ from dwp_kedro.training.source import new_network
 from dwp_kedro.training.target import (
     Method,
     MixtureObjective,
-    PosteriorObjective,
     PosteriorSettings,
     draw_from_priors,
     initial_scales,
@@ -30,74 +39,11 @@ from dwp_kedro.training.target import (
     make_prior,
 )
 
-CPU = Compute(device="cpu")
-CHANNELS = (2, 3, 3, 4)
-DWP = Method(("deep_weight_prior",))
-
-
-def _groups() -> tuple[KernelGroup, ...]:
-    return kernel_groups(UNet3D(channels=CHANNELS), 1)
-
-
-def _priors(scale: float = 0.1) -> dict[str, DeepWeightPrior]:
-    priors = {}
-    for seed, group in enumerate(_groups()):
-        vae = KernelVAE()
-        initialise_vae(vae, torch.Generator().manual_seed(seed))
-        priors[group.name] = DeepWeightPrior(vae, scale * (seed + 1))
-    return priors
-
-
-def _batch():
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 1, 16, 16, 16, generator=generator)
-    return images, (images[:, 0] > 1).to(torch.uint8)
-
-
-def _network_prior() -> NetworkPrior:
-    kernels = 0.1 * torch.randn(60, 27, generator=torch.Generator().manual_seed(0))
-    controls = {
-        "scale_mixture": {group.name: fit_scale_mixture(kernels, 2) for group in _groups()},
-        "gaussian": {group.name: fit_gaussian(kernels) for group in _groups()},
-    }
-    return NetworkPrior(_priors(), {}, controls)
-
-
-def _source_posterior() -> Checkpoint:
-    generator = torch.Generator().manual_seed(1)
-    weights = {}
-    for name, weight in new_network(1, 2, CHANNELS, seed=0).named_parameters():
-        weights[f"mean/{name}"] = weight.detach() + 0.01 * torch.randn(weight.shape, generator=generator)
-        weights[f"variance/{name}"] = 1e-4 * (1 + torch.rand(weight.shape, generator=generator))
-        weights[f"deviations/{name}"] = 1e-2 * torch.randn(3, *weight.shape, generator=generator)
-    return Checkpoint(weights, {})
-
-
-def _make(
-    names: tuple[str, ...],
-    settings: PosteriorSettings,
-    seed: int = 0,
-    prior: NetworkPrior | None = None,
-    layers: tuple[str, ...] | None = None,
-):
-    network, groups, known = new_network(1, 2, CHANNELS, seed), _groups(), prior or _network_prior()
-    weight_prior = make_prior(names, known, _source_posterior(), settings, groups)
-    scales = initial_scales(network, groups)
-    return make_objective(
-        network, groups, Method(names, layers), weight_prior, scales, settings, 0.99, n_volumes=5
-    )
-
-
-def _objective(names: tuple[str, ...] = DWP.priors, **settings) -> PosteriorObjective:
-    objective, _ = _make(names, PosteriorSettings(**settings))
-    assert isinstance(objective, PosteriorObjective)
-    return objective
-
 
 @pytest.mark.parametrize("estimator", ["weight_samples", "local_reparameterisation"])
 def test_the_loss_is_data_term_plus_temperature_times_kl_over_nv(estimator):
-    objective = _objective(temperature=0.3, estimator=estimator)
-    terms = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    objective = tiny_objective(temperature=0.3, estimator=estimator)
+    terms = objective(*tiny_batch(), step=0, generator=torch.Generator().manual_seed(1))
     expected = terms["data_term"] + 0.3 * terms["kl"] / (5 * 16**3)
     torch.testing.assert_close(terms["loss"].detach(), expected)
 
@@ -111,8 +57,8 @@ def test_the_loss_is_data_term_plus_temperature_times_kl_over_nv(estimator):
 )
 @pytest.mark.parametrize("names", [("deep_weight_prior",), ("source_posterior", "gaussian")])
 def test_at_temperature_zero_nothing_of_the_prior_is_computed(names, estimator, noise):
-    objective = _objective(names, temperature=0.0, estimator=estimator)
-    terms = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    objective = tiny_objective(names, temperature=0.0, estimator=estimator)
+    terms = objective(*tiny_batch(), step=0, generator=torch.Generator().manual_seed(1))
     assert terms.keys() == {"loss", "data_term", "train_dsc", "log_variance"}
     assert terms["loss"].item() == terms["data_term"].item()
     terms["loss"].backward()
@@ -120,7 +66,7 @@ def test_at_temperature_zero_nothing_of_the_prior_is_computed(names, estimator, 
     posterior = objective.posterior
     posterior.zero_grad()
     with noise(posterior, torch.Generator().manual_seed(1)):
-        dice_cross_entropy(posterior(_batch()[0]), _batch()[1], 0.99).backward()
+        dice_cross_entropy(posterior(tiny_batch()[0]), tiny_batch()[1], 0.99).backward()
     alone = {f"posterior.{name}": p.grad for name, p in posterior.named_parameters() if p.grad is not None}
     assert gradients.keys() == alone.keys()
     assert all(torch.equal(gradients[name], alone[name]) for name in alone)
@@ -129,29 +75,29 @@ def test_at_temperature_zero_nothing_of_the_prior_is_computed(names, estimator, 
 
 @pytest.mark.parametrize("estimator", ["weight_samples", "local_reparameterisation"])
 def test_under_mixed_precision_the_kl_is_that_of_float32_and_the_data_term_is_not(estimator):
-    objective = _objective(estimator=estimator, kernel_fraction=1.0)
-    plain = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    objective = tiny_objective(estimator=estimator, kernel_fraction=1.0)
+    plain = objective(*tiny_batch(), step=0, generator=torch.Generator().manual_seed(1))
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+        mixed = objective(*tiny_batch(), step=0, generator=torch.Generator().manual_seed(1))
     assert mixed["kl"].dtype == torch.float32
     assert torch.equal(mixed["kl"], plain["kl"])
     assert not torch.equal(mixed["data_term"], plain["data_term"])
 
 
 def test_the_temperature_warms_up():
-    objective = _objective(temperature=1.0, warm_up_steps=10)
-    cold = objective(*_batch(), step=0, generator=torch.Generator().manual_seed(1))
+    objective = tiny_objective(temperature=1.0, warm_up_steps=10)
+    cold = objective(*tiny_batch(), step=0, generator=torch.Generator().manual_seed(1))
     assert cold["loss"].item() == cold["data_term"].item()
-    warm = objective(*_batch(), step=5, generator=torch.Generator().manual_seed(1))
+    warm = objective(*tiny_batch(), step=5, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(warm["loss"].detach(), warm["data_term"] + 0.5 * warm["kl"] / (5 * 16**3))
 
 
 @pytest.mark.parametrize("train_encoder", [True, False])
 def test_training_moves_posterior_and_encoder_and_leaves_the_decoder_bit_for_bit(train_encoder):
-    objective = _objective(temperature=1.0, kernel_fraction=1.0, train_encoder=train_encoder)
+    objective = tiny_objective(temperature=1.0, kernel_fraction=1.0, train_encoder=train_encoder)
     before = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     schedule = Schedule(kind="cosine", learning_rate=1e-3, max_steps=2)
-    train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
+    train(objective, tiny_batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
     for name, tensor in objective.state_dict().items():
         stays = ".decoder." in name or (".encoder." in name and not train_encoder)
         assert torch.equal(before[name], tensor) == stays, name
@@ -168,7 +114,7 @@ def test_training_moves_posterior_and_encoder_and_leaves_the_decoder_bit_for_bit
     ],
 )
 def test_every_prior_pulls_at_means_and_variances_and_stays_itself(names):
-    objective = _objective(names, temperature=1.0, kernel_fraction=1.0)
+    objective = tiny_objective(names, temperature=1.0, kernel_fraction=1.0)
     assert objective.prior is not None
     fixed = {name: tensor.clone() for name, tensor in objective.prior.state_dict().items() if "vae" not in name}
     kl_bound(objective.posterior, objective.prior, torch.Generator().manual_seed(0)).backward()
@@ -177,7 +123,7 @@ def test_every_prior_pulls_at_means_and_variances_and_stays_itself(names):
         assert parameter.grad is None or parameter.grad.abs().sum() > 0, name
     objective.zero_grad()
     schedule = Schedule(kind="cosine", learning_rate=1e-3, max_steps=2)
-    history = train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
+    history = train(objective, tiny_batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
     assert history.rows[-1]["kl"] != 0
     assert all(torch.equal(tensor, objective.prior.state_dict()[name]) for name, tensor in fixed.items())
 
@@ -186,23 +132,25 @@ def test_the_data_term_alone_would_not_see_the_prior():
     """The pull of the prior: at a huge temperature the KL falls, which the data term alone does not make it do."""
     schedule = Schedule(kind="cosine", learning_rate=5e-3, max_steps=15)
     falls = []
-    prior = make_prior(DWP.priors, _network_prior(), None, PosteriorSettings(kernel_fraction=1.0), _groups())
+    prior = make_prior(
+        DWP.priors, tiny_network_prior(), None, PosteriorSettings(kernel_fraction=1.0), tiny_groups()
+    )
     for temperature in (0.0, 100.0):
-        objective = _objective(temperature=temperature, kernel_fraction=1.0, train_encoder=False)
+        objective = tiny_objective(temperature=temperature, kernel_fraction=1.0, train_encoder=False)
         kls = []
         for _ in range(2):
             with torch.no_grad():
                 generator = torch.Generator().manual_seed(9)
                 kls.append(kl_bound(objective.posterior, prior, generator).item())
             if len(kls) == 1:
-                train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
+                train(objective, tiny_batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
         falls.append(kls[0] - kls[1])
     assert falls[1] > 5 * abs(falls[0])
     assert falls[1] > 0
 
 
 def test_a_start_from_the_prior_replaces_every_kernel_and_nothing_else():
-    network, priors = new_network(1, 2, CHANNELS, seed=0), _priors()
+    network, priors = new_network(1, 2, CHANNELS, seed=0), tiny_priors()
     drawn = new_network(1, 2, CHANNELS, seed=0)
     groups = kernel_groups(drawn, 1)
     draw_from_priors(drawn, groups, priors, seed=4)
@@ -229,7 +177,7 @@ def test_a_start_from_the_prior_has_every_groups_own_size():
 
 def test_initial_sigma_is_a_fraction_of_the_root_mean_square_of_all_of_a_groups_kernels():
     """Neither a mean over its layers, of which one has larger kernels here, nor the prior's scale."""
-    network, priors = new_network(1, 2, CHANNELS, seed=0), _priors()
+    network, priors = new_network(1, 2, CHANNELS, seed=0), tiny_priors()
     settings = PosteriorSettings(initial_sigma=0.5)
     groups = kernel_groups(network, 1)
     for group in groups:
@@ -246,7 +194,7 @@ def test_initial_sigma_is_a_fraction_of_the_root_mean_square_of_all_of_a_groups_
 
 
 def test_a_prior_that_does_not_fit_names_the_groups():
-    network, priors = new_network(1, 2, CHANNELS, seed=0), _priors()
+    network, priors = new_network(1, 2, CHANNELS, seed=0), tiny_priors()
     del priors["group_2"], priors["group_6"]
     groups, settings, named = (
         kernel_groups(network, 1),
@@ -262,11 +210,11 @@ def test_a_prior_that_does_not_fit_names_the_groups():
 
 def test_prf_trains_the_first_and_the_last_block_only():
     layers = ("init_conv", "down1", "up3", "out")
-    objective, trained = _make((), PosteriorSettings(), layers=layers)
+    objective, trained = make_tiny((), PosteriorSettings(), layers=layers)
     assert isinstance(objective, SegmentationObjective)
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     schedule = Schedule(kind="cosine", learning_rate=1e-2, max_steps=2)
-    train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
+    train(objective, tiny_batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=CPU)
     for name, tensor in trained.state_dict().items():
         assert torch.equal(before[name], tensor) != (name.split(".")[0] in layers), name
 
@@ -283,10 +231,10 @@ def test_a_state_of_other_trained_layers_is_not_taken_up(tmp_path):
             pass
 
     def run(layers):
-        objective, trained = _make((), PosteriorSettings(), layers=layers)
+        objective, trained = make_tiny((), PosteriorSettings(), layers=layers)
         compute = Compute(device="cpu", state_folder=tmp_path, state_every_seconds=0)
         schedule = Schedule(kind="cosine", learning_rate=1e-2, max_steps=4)
-        train(objective, _batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=compute)
+        train(objective, tiny_batch(), task="t", batch_size=2, schedule=schedule, seed=0, compute=compute)
         return trained.state_dict()
 
     with listening(Kill()), pytest.raises(KeyboardInterrupt):
@@ -304,8 +252,8 @@ def test_unknown_layers_are_named_with_those_there_are():
 
 
 def test_the_data_term_is_the_loss_of_the_sampled_network():
-    objective = _objective(estimator="weight_samples", temperature=0.0)
-    images, labels = _batch()
+    objective = tiny_objective(estimator="weight_samples", temperature=0.0)
+    images, labels = tiny_batch()
     terms = objective(images, labels, step=0, generator=torch.Generator().manual_seed(3))
     with objective.posterior.weight_sample(torch.Generator().manual_seed(3)):
         logits = objective.posterior(images)
@@ -313,7 +261,11 @@ def test_the_data_term_is_the_loss_of_the_sampled_network():
 
 
 def test_priors_are_made_by_name():
-    settings, groups, known = PosteriorSettings(kernel_fraction=0.3, source_scale=7.0), _groups(), _network_prior()
+    settings, groups, known = (
+        PosteriorSettings(kernel_fraction=0.3, source_scale=7.0),
+        tiny_groups(),
+        tiny_network_prior(),
+    )
     assert make_prior((), None, None, settings, groups) is None
     mixture = make_prior(("scale_mixture",), known, None, settings, groups)
     assert isinstance(mixture, KernelwisePrior)
@@ -324,41 +276,43 @@ def test_priors_are_made_by_name():
     normal = make_prior(("standard_normal",), None, None, settings, groups)
     assert isinstance(normal, KernelwisePrior)
     assert all(isinstance(prior, StandardNormalPrior) for prior in normal.groups.values())
-    product = make_prior(("deep_weight_prior", "source_posterior"), known, _source_posterior(), settings, groups)
+    product = make_prior(
+        ("deep_weight_prior", "source_posterior"), known, tiny_source_posterior(), settings, groups
+    )
     assert isinstance(product, ProductOfExperts)
     assert [type(expert) for expert in product.experts] == [KernelwisePrior, SourcePosterior]
     layers = [layer for group in groups for layer in group.layers]
-    expected = SourcePosterior.from_checkpoint(_source_posterior(), layers, 7.0)
+    expected = SourcePosterior.from_checkpoint(tiny_source_posterior(), layers, 7.0)
     assert torch.equal(product.experts[1].precision, expected.precision)
-    carrying = NetworkPrior(_priors(), {}, source_posterior=_source_posterior().weights)
+    carrying = NetworkPrior(tiny_priors(), {}, source_posterior=tiny_source_posterior().weights)
     carried = make_prior(("source_posterior",), carrying, None, settings, groups)
     assert isinstance(carried, SourcePosterior)
     assert torch.equal(carried.precision, expected.precision)
 
 
 def test_what_a_prior_needs_and_is_not_there_is_said():
-    settings, groups = PosteriorSettings(), _groups()
+    settings, groups = PosteriorSettings(), tiny_groups()
     with pytest.raises(CheckpointError, match=r"source_training\.snapshots"):
-        make_prior(("source_posterior",), _network_prior(), None, settings, groups)
+        make_prior(("source_posterior",), tiny_network_prior(), None, settings, groups)
     with pytest.raises(CheckpointError, match="gaussian is learnt from source networks"):
         make_prior(("gaussian",), None, None, settings, groups)
     with pytest.raises(CheckpointError, match=r"no gaussian in the prior file, which has deep_weight_prior$"):
-        make_prior(("gaussian",), NetworkPrior(_priors(), {}), None, settings, groups)
+        make_prior(("gaussian",), NetworkPrior(tiny_priors(), {}), None, settings, groups)
 
 
 def test_networks_side_by_side_get_the_gradients_they_would_get_alone():
-    settings, prior = PosteriorSettings(temperature=1.0, estimator="weight_samples"), _network_prior()
-    components = [_make(DWP.priors, settings, seed, prior)[0] for seed in (0, 1)]
+    settings, prior = PosteriorSettings(temperature=1.0, estimator="weight_samples"), tiny_network_prior()
+    components = [make_tiny(DWP.priors, settings, seed, prior)[0] for seed in (0, 1)]
     mixture, generator = MixtureObjective(components), torch.Generator().manual_seed(2)
     state = generator.get_state()
-    terms = mixture(*_batch(), step=0, generator=generator)
+    terms = mixture(*tiny_batch(), step=0, generator=generator)
     terms["loss"].backward()
     found = [{n: p.grad for n, p in component.named_parameters()} for component in components]
     mixture.zero_grad()
     generator.set_state(state)
     alone = []
     for component, gradients in zip(components, found, strict=True):
-        alone.append(component(*_batch(), step=0, generator=generator))
+        alone.append(component(*tiny_batch(), step=0, generator=generator))
         alone[-1]["loss"].backward()
         for name, parameter in component.named_parameters():
             assert (parameter.grad is None) == (gradients[name] is None), name
@@ -369,37 +323,3 @@ def test_networks_side_by_side_get_the_gradients_they_would_get_alone():
     assert terms.keys() == alone[0].keys()
     encoders = [{id(p) for n, p in component.named_parameters() if ".encoder." in n} for component in components]
     assert not encoders[0] & encoders[1], "each component trains an encoder of its own"
-
-
-@pytest.mark.parametrize("components", [1, 2])
-def test_log_variances_move_at_their_own_rate(components):
-    """Adam's first step is the learning rate, so both can be read off it."""
-    made = [_make(DWP.priors, PosteriorSettings(log_variance_rate=20), seed=k) for k in range(components)]
-    before = [{name: p.detach().clone() for name, p in network.named_parameters()} for _, network in made]
-    objective = made[0][0] if components == 1 else MixtureObjective([one for one, _ in made])
-    schedule = Schedule(kind="constant", learning_rate=1e-3, max_steps=1)
-    history = train(objective, _batch(), task="task", batch_size=2, schedule=schedule, seed=0, compute=CPU)
-    for (_, network), start in zip(made, before, strict=True):
-        moved = {name: (p.detach() - start[name]).abs().median().item() for name, p in network.named_parameters()}
-        for name, distance in moved.items():
-            assert distance == pytest.approx(2e-2 if name.endswith("log_variance") else 1e-3, rel=0.02), name
-    start = torch.cat([p.flatten() for one in before for name, p in one.items() if name.endswith("log_variance")])
-    assert history.rows[0]["log_variance"] == pytest.approx(start.mean().item(), rel=1e-4)
-
-
-@pytest.mark.parametrize(("rate", "arrives"), [(60, True), (1, False)])
-def test_without_data_worth_speaking_of_a_posterior_gets_the_spread_of_its_prior(rate, arrives):
-    """KL(q ‖ N(0, s²)) is least at σ = s; at the means' learning rate 100 steps do not lead there."""
-    settings = PosteriorSettings(temperature=1e6, log_variance_rate=rate, kernel_fraction=1.0)
-    objective, posterior = _make(("gaussian",), settings)
-    schedule = Schedule(kind="cosine", learning_rate=2e-3, max_steps=100)
-    train(objective, _batch(), task="task", batch_size=2, schedule=schedule, seed=0, compute=CPU)
-    assert isinstance(posterior, BayesianNetwork)
-    found = torch.cat([posterior.kernels(group)[1].flatten() for group in posterior.groups])
-    prior = _network_prior().controls["gaussian"][posterior.groups[0].name]
-    assert isinstance(prior, GaussianPrior)
-    # The best diagonal q has, weight by weight, the inverse of the precision's diagonal as its variance.
-    covariance = prior.scale**2 * prior.cholesky @ prior.cholesky.T
-    best = -torch.linalg.inv(covariance).diagonal().log()
-    error = (found.view(-1, 27) - best).abs().mean().item()
-    assert error < 0.2 if arrives else error > 1
