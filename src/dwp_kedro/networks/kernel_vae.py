@@ -23,6 +23,7 @@ from torch.nn import functional as F
 # would earn the decoder an unbounded density.
 LOG_VARIANCE_RANGE = (-10.0, 8.0)
 _CHUNK = 512  # kernels evaluated at a time on a CPU
+_Affine = tuple[Tensor, Tensor]  # matrix (in, out) and bias (out,)
 
 
 class KernelEncoder(nn.Module):
@@ -47,13 +48,15 @@ class KernelEncoder(nn.Module):
         features = torch.cat([self._features(chunk, *matrices) for chunk in _chunks(kernels)])
         return self.latent_mean(features), self.latent_log_variance(features).clamp(*LOG_VARIANCE_RANGE)
 
-    def _features(self, kernels: Tensor, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-        """Kernels (n, 27), matrices and biases of two convolutions → (n, 128)."""
-        x = F.linear(kernels, *first).view(-1, 3, 3, 32)
-        x = _max_pool(x, (2, 2), padding=(1, 1)).reshape(-1, 3, 1, 4 * 32)
-        x = F.elu(_max_pool(x, (2, 1), padding=(1, 0)).flatten(1))
-        x = F.linear(x, *second).view(-1, 8, 1, 64)
-        x = F.elu(_max_pool(x, (8, 1)).flatten(1))
+    def _features(self, kernels: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Kernels (n, 27), matrices of two convolutions → (n, 128).
+
+        A bias is added after its pooling, where there is less to add it to: the maximum is the same.
+        """
+        x = _max_pool((kernels @ first).view(-1, 3, 3, 3, 32), 2, padding=1)
+        x = F.elu((x + _bias(self.conv_1)).flatten(1), inplace=True)
+        x = _max_pool((x @ second).view(-1, 2, 2, 2, 64), 2).flatten(1)
+        x = F.elu(x + _bias(self.conv_2), inplace=True)
         return F.elu(F.linear(x, self.conv_3.weight.flatten(1), self.conv_3.bias), inplace=True)
 
 
@@ -73,22 +76,18 @@ class KernelDecoder(nn.Module):
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (n, latent_dim) → mean and log-variance of p(w|z), (n, 27) each."""
+        centre = self.conv_1.weight[:, :, 1, 1, 1]
+        # Nothing lies between the linear layer and the first convolution: together they are one matrix.
+        first = (centre @ self.linear.weight).T, torch.addmv(_bias(self.conv_1), centre, self.linear.bias)
         # Columns by position first, so that the 1×1×1 layers after it are plain products on (n·27, channels).
-        spread = self.conv_2.weight.flatten(2).transpose(1, 2).reshape(128, 27 * 128)
-        bias = _bias(self.conv_2).repeat(27)
-        heads = torch.cat([self._heads(chunk, spread, bias) for chunk in _chunks(latent)])
+        columns = self.conv_2.weight.flatten(2).transpose(1, 2).reshape(128, 27 * 128)
+        spread = columns, _bias(self.conv_2).repeat(27)
+        rest = _point_wise(self.conv_3), _point_wise(self.conv_4), _point_wise(self.mean, self.log_variance)
+        heads = torch.cat([_decode(chunk, first, spread, *rest) for chunk in _chunks(latent)])
         mean, log_variance = heads.view(-1, 27, 2).unbind(2)
         if self.literal_heads:
             return mean.tanh(), log_variance.tanh()
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
-
-    def _heads(self, latent: Tensor, spread: Tensor, bias: Tensor) -> Tensor:
-        """Latents (n, latent_dim), matrix and bias of ``conv_2`` → (n·27, 2): both heads, at each position."""
-        x = F.elu(F.linear(self.linear(latent), self.conv_1.weight[:, :, 1, 1, 1], self.conv_1.bias), inplace=True)
-        x = F.elu(torch.addmm(bias, x, spread), inplace=True).view(-1, 128)
-        x = F.elu(_point_wise(x, self.conv_3), inplace=True)
-        x = F.elu(_point_wise(x, self.conv_4), inplace=True)
-        return _point_wise(x, self.mean, self.log_variance)
 
 
 class KernelVAE(nn.Module):
@@ -142,27 +141,38 @@ def _taps(side: int) -> Tensor:
     return torch.einsum("axu,byv,czw->abcxyzuvw", along_axis, along_axis, along_axis).reshape(27, side**6)
 
 
-def _convolution_matrix(layer: nn.Conv3d, taps: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrix and bias of a 3×3×3 convolution with padding 1 on the cube of p voxels that ``taps`` is of.
+def _convolution_matrix(layer: nn.Conv3d, taps: Tensor) -> Tensor:
+    """Matrix of a 3×3×3 convolution with padding 1 on the cube of p voxels that ``taps`` is of, without its bias.
 
-    (p·out, p·in) and (p·out,), axes over position, then channel; a kernel has but one input channel. The weights
-    are spread by a product, because the gradient of gathering them by index is slow.
+    (p·in, p·out), axes over position, then channel; a kernel has but one input channel. The weights are spread
+    by a product, because the gradient of gathering them by index is slow.
     """
     out_channels, in_channels = layer.weight.shape[:2]
     p = math.isqrt(taps.shape[1])
     matrix = (layer.weight.view(-1, 27) @ taps).view(out_channels, in_channels, p, p)
-    return matrix.permute(2, 0, 3, 1).reshape(p * out_channels, p * in_channels), _bias(layer).repeat(p)
+    return matrix.permute(3, 1, 2, 0).reshape(p * in_channels, p * out_channels)
 
 
-def _max_pool(x: Tensor, window: tuple[int, int], padding: tuple[int, int] = (0, 0)) -> Tensor:
-    """Pool (n, x, y, channels) → (n, x', y', channels): torch's memory format channels_last, if it is told so."""
-    return F.max_pool2d(x.permute(0, 3, 1, 2), window, padding=padding).permute(0, 2, 3, 1)
+def _max_pool(x: Tensor, window: int, padding: int = 0) -> Tensor:
+    """Pool (n, x, y, z, channels) → (n, x', y', z', channels): torch's channels_last_3d, if it is told so."""
+    return F.max_pool3d(x.permute(0, 4, 1, 2, 3), window, padding=padding).permute(0, 2, 3, 4, 1)
 
 
-def _point_wise(x: Tensor, *layers: nn.ConvTranspose3d) -> Tensor:
-    """Apply transposed 1×1×1 convolutions to rows (n, in), their outputs side by side: (n, all out)."""
+def _point_wise(*layers: nn.ConvTranspose3d) -> _Affine:
+    """Matrix (in, all out) and bias of transposed 1×1×1 convolutions, their outputs side by side."""
     weights = torch.cat([layer.weight[:, :, 0, 0, 0] for layer in layers], 1)
-    return F.linear(x, weights.T, torch.cat([_bias(layer) for layer in layers]))
+    return weights, torch.cat([_bias(layer) for layer in layers])
+
+
+def _decode(x: Tensor, first: _Affine, spread: _Affine, third: _Affine, fourth: _Affine, heads: _Affine) -> Tensor:
+    """Latents (n, latent_dim), the decoder's layers as matrices → (n·27, 2): both heads, at each position."""
+    for matrix, bias in (first, spread):
+        x = F.elu(torch.addmm(bias, x, matrix), inplace=True)
+    x = x.view(-1, 128)
+    for matrix, bias in (third, fourth):
+        x = F.elu(torch.addmm(bias, x, matrix), inplace=True)
+    matrix, bias = heads
+    return torch.addmm(bias, x, matrix)
 
 
 def _bias(layer: nn.Conv3d | nn.ConvTranspose3d) -> Tensor:
