@@ -26,6 +26,7 @@ from dwp_kedro.networks.checkpoint import CheckpointError
 from dwp_kedro.progress import listening
 from dwp_kedro.training.loop import train
 from dwp_kedro.training.losses import dice_cross_entropy
+from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.segmentation import SegmentationObjective
 from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.source import new_network
@@ -300,6 +301,25 @@ def test_what_a_prior_needs_and_is_not_there_is_said():
         make_prior(("gaussian",), NetworkPrior(tiny_priors(), {}), None, settings, groups)
 
 
+class Scripted(Objective):
+    def __init__(self, dsc: float) -> None:
+        super().__init__()
+        self.dsc = torch.tensor(dsc)
+
+    def forward(self, *batch: torch.Tensor, step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {"loss": 1 - self.dsc, "train_dsc": self.dsc}
+
+    def settings(self) -> dict[str, object]:
+        return {}
+
+
+def test_a_network_that_finds_nothing_shows_beside_those_that_do():
+    mixture = MixtureObjective([Scripted(dsc) for dsc in (0.8, 0.0, 0.7)])
+    terms = mixture(step=0, generator=torch.Generator())
+    assert terms["train_dsc"] == pytest.approx(0.5)
+    assert terms["least_train_dsc"] == 0
+
+
 def test_networks_side_by_side_get_the_gradients_they_would_get_alone():
     settings, prior = PosteriorSettings(temperature=1.0, estimator="weight_samples"), tiny_network_prior()
     components = [make_tiny(DWP.priors, settings, seed, prior)[0] for seed in (0, 1)]
@@ -320,6 +340,7 @@ def test_networks_side_by_side_get_the_gradients_they_would_get_alone():
                 torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(terms["loss"], alone[0]["loss"] + alone[1]["loss"])
     torch.testing.assert_close(terms["data_term"], (alone[0]["data_term"] + alone[1]["data_term"]) / 2)
-    assert terms.keys() == alone[0].keys()
+    assert terms.keys() == {*alone[0].keys(), "least_train_dsc"}
+    assert terms["least_train_dsc"] == min(one["train_dsc"] for one in alone)
     encoders = [{id(p) for n, p in component.named_parameters() if ".encoder." in n} for component in components]
     assert not encoders[0] & encoders[1], "each component trains an encoder of its own"

@@ -12,6 +12,7 @@ import dwp_kedro
 from dwp_kedro.parameters import ComputeParameters, ScheduleParameters
 from dwp_kedro.training.loop import History
 from dwp_kedro.training.settings import Compute, Schedule
+from dwp_kedro.training.target import LEAST_TRAIN_DSC
 
 _logger = logging.getLogger(__name__)
 
@@ -49,9 +50,11 @@ def history_table(history: History) -> pd.DataFrame:
 def warn_of_collapse(history: History, label: str) -> None:
     """Warn of a training that ended in a network that finds nothing, not even where it was trained.
 
-    With a loss that is nearly all Dice this happens now and then, and the scores would not say why they are 0.
+    With a loss that is nearly all Dice this happens now and then, and the scores would not say why they are 0. Of
+    networks side by side the worst is looked at, which the mean hides.
     """
-    dsc = history.rows[-1]["train_dsc"]
+    last = history.rows[-1]
+    dsc = last.get(LEAST_TRAIN_DSC, last["train_dsc"])
     if dsc < FINDS_NOTHING:
         _logger.warning(
             "%s: the training ended in a network that finds next to nothing on its training volumes (DSC %.3f). "

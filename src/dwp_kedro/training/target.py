@@ -124,11 +124,16 @@ class PosteriorObjective(Objective):
         return {**terms, "loss": loss, "kl": kl.detach()}
 
 
+LEAST_TRAIN_DSC = "least_train_dsc"
+"""Of networks side by side, ``train_dsc`` of the worst, batch by batch."""
+
+
 class MixtureObjective(Objective):
     """Objectives of networks that train side by side on the same batches: a mixture posterior, or an ensemble.
 
-    The loss is the sum of theirs, so that each gets the gradients it would get alone; the other terms are means.
-    But a training's ``gradient_norm`` bounds the norm over all networks together, and so scales them all alike.
+    The loss is the sum of theirs, so that each gets the gradients it would get alone. But a training's
+    ``gradient_norm`` bounds the norm over all networks together, and so scales them all alike. The other terms are
+    means, and beside them is ``least_train_dsc``, because a mean hides a network that finds nothing.
     Both terms of a posterior's objective are convex in q, so their mean over components bounds the mixture's.
     """
 
@@ -151,8 +156,9 @@ class MixtureObjective(Objective):
     def forward(self, *batch: Tensor, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Take what the components take; each draws noise of its own."""
         each = [component(*batch, step=step, generator=generator) for component in self._components()]
-        means = {name: torch.stack([terms[name] for terms in each]).mean() for name in each[0] if name != "loss"}
-        return {"loss": torch.stack([terms["loss"] for terms in each]).sum(), **means}
+        together = {name: torch.stack([terms[name] for terms in each]) for name in each[0]}
+        means = {name: values.mean() for name, values in together.items() if name != "loss"}
+        return {"loss": together["loss"].sum(), **means, LEAST_TRAIN_DSC: together["train_dsc"].min()}
 
     def _components(self) -> list[Objective]:
         return [component for component in self.components if isinstance(component, Objective)]
