@@ -38,7 +38,8 @@ def test_an_ensemble_sees_one_draw_and_predicts_others(catalog: DataCatalog):
     inputs = cell_inputs(catalog)
     volumes = RecordingVolumes(inputs["volumes"])
     two = MethodParameters(start="he", components=2)
-    ensemble, _ = train_cell(**{**inputs, "method": two, "volumes": volumes}, cell=CELL)
+    ensemble, history = train_cell(**{**inputs, "method": two, "volumes": volumes}, cell=CELL)
+    assert (history["least_train_dsc"] <= history["train_dsc"]).all()
     trained_on = {name.split("/")[0] for name in volumes.asked}
     assert trained_on == training_subjects_of(catalog, CELL)
 

@@ -4,7 +4,7 @@ Its layers are those of the paper and its weights have their shapes. On a kernel
 algebraically, small matrices, and are evaluated as such:
 
 - the encoder's first convolution (pad 1) is a matrix from 27 positions to 27, its second one from 8 to 8;
-- the decoder's 3×3×3 convolution of a 1×1×1 input (pad 1) is its centre tap;
+- the decoder's 3×3×3 convolution of a 1×1×1 input (pad 1) is its centre tap, and one matrix with the linear layer;
 - the transposed 3×3×3 convolution of a 1×1×1 input is a matrix; 1×1×1 ones act on each position alike.
 
 Activations have the channel as their last axis, in which pooling is fast, and a CPU takes some hundred kernels
@@ -51,10 +51,11 @@ class KernelEncoder(nn.Module):
     def _features(self, kernels: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Kernels (n, 27), matrices of two convolutions → (n, 128).
 
-        A bias is added after its pooling, where there is less to add it to: the maximum is the same.
+        A bias is added after its pooling, where there is less to add it to; it is the same at all positions, so
+        the maximum is too.
         """
         x = _max_pool((kernels @ first).view(-1, 3, 3, 3, 32), 2, padding=1)
-        x = F.elu((x + _bias(self.conv_1)).flatten(1), inplace=True)
+        x = F.elu(x + _bias(self.conv_1), inplace=True).flatten(1)
         x = _max_pool((x @ second).view(-1, 2, 2, 2, 64), 2).flatten(1)
         x = F.elu(x + _bias(self.conv_2), inplace=True)
         return F.elu(F.linear(x, self.conv_3.weight.flatten(1), self.conv_3.bias), inplace=True)

@@ -51,15 +51,17 @@ def warn_of_collapse(history: History, label: str) -> None:
     """Warn of a training that ended in a network that finds nothing, not even where it was trained.
 
     With a loss that is nearly all Dice this happens now and then, and the scores would not say why they are 0. Of
-    networks side by side the worst is looked at, which the mean hides.
+    networks side by side the worst in each batch is looked at, which the mean hides.
     """
     last = history.rows[-1]
-    dsc = last.get(LEAST_TRAIN_DSC, last["train_dsc"])
+    curve = LEAST_TRAIN_DSC if LEAST_TRAIN_DSC in last else "train_dsc"
+    dsc = last[curve]
     if dsc < FINDS_NOTHING:
         _logger.warning(
             "%s: the training ended in a network that finds next to nothing on its training volumes (DSC %.3f). "
-            "Its scores stay in the tables and may decide a mean: look at its curve. More steps, a lower learning "
-            "rate or gradient_norm may mend it; change them for all methods.",
+            "Its scores stay in the tables and may decide a mean: look at its curve %s. More steps, a lower "
+            "learning rate or gradient_norm may mend it; change them for all methods.",
             label,
             dsc,
+            curve,
         )
