@@ -85,6 +85,38 @@ def test_under_mixed_precision_the_kl_is_that_of_float32_and_the_data_term_is_no
     assert not torch.equal(mixed["data_term"], plain["data_term"])
 
 
+@pytest.mark.parametrize("estimator", ["weight_samples", "local_reparameterisation"])
+@pytest.mark.parametrize(("temperature", "terms"), [(0.0, ["data_term"]), (1.0, ["data_term", "kl"])])
+def test_noise_is_new_in_every_step_and_the_generators_alone(estimator, temperature, terms):
+    objective = tiny_objective(estimator=estimator, temperature=temperature, kernel_fraction=1.0)
+    generator = torch.Generator().manual_seed(1)
+    start = generator.get_state()
+    first, second = (objective(*tiny_batch(), step=0, generator=generator) for _ in range(2))
+    again = objective(*tiny_batch(), step=0, generator=generator.set_state(start))
+    for term in terms:
+        assert first[term] != second[term], term
+        assert torch.equal(first[term], again[term]), term
+
+
+def test_the_prior_acts_on_other_kernels_in_every_step():
+    """The chosen ones are those whose means' gradients are other than without a prior, from the same noise."""
+    objective, alone = tiny_objective(temperature=1.0, kernel_fraction=0.1), tiny_objective(temperature=0.0)
+    generator, chosen = torch.Generator().manual_seed(1), []
+    for _ in range(60):
+        same = generator.clone_state()
+        gradients = []
+        for each, noise in ((objective, generator), (alone, same)):
+            each.zero_grad()
+            each(*tiny_batch(), step=0, generator=noise)["loss"].backward()
+            layers = [each.posterior.layer(name) for group in tiny_groups() for name in group.layers]
+            gradients.append(torch.cat([layer.mean.grad.flatten(end_dim=1) for layer in layers]).flatten(1))
+        chosen.append((gradients[0] != gradients[1]).any(1))
+    times = torch.stack(chosen).sum(0)
+    assert not torch.equal(chosen[0], chosen[1])
+    assert chosen[0].float().mean() < 0.5
+    assert times.min() > 0, "every kernel has its turn"
+
+
 def test_the_temperature_warms_up():
     objective = tiny_objective(temperature=1.0, warm_up_steps=10)
     cold = objective(*tiny_batch(), step=0, generator=torch.Generator().manual_seed(1))
@@ -161,6 +193,18 @@ def test_a_start_from_the_prior_replaces_every_kernel_and_nothing_else():
         assert torch.equal(weight, again.get_parameter(name))
         is_kernel = weight.shape[-1] == 3
         assert torch.equal(weight, network.get_parameter(name)) != is_kernel, name
+
+
+def test_a_start_from_the_prior_draws_every_kernel_anew():
+    network = new_network(1, 2, (4, 4, 4, 4), seed=0)
+    groups = kernel_groups(network, 1)
+    draw_from_priors(network, groups, tiny_priors(), seed=4)
+    layers = [name for group in groups for name in group.layers]
+    kernels = torch.cat([network.get_parameter(f"{name}.weight").detach().reshape(-1, 27) for name in layers])
+    # By direction, because the groups' priors differ in scale.
+    directions = kernels / kernels.norm(dim=1, keepdim=True)
+    alike = (directions @ directions.T - torch.eye(len(kernels))).max()
+    assert alike < 0.999
 
 
 def test_a_start_from_the_prior_has_every_groups_own_size():
