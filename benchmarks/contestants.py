@@ -1,4 +1,4 @@
-"""What is timed: training steps, from the batch to the optimiser; the loop's own bookkeeping is left out."""
+"""What is timed: training steps, from the batch to the optimiser, without the loop's bookkeeping; and the loop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.priors import DeepWeightPrior, KernelwisePrior
 from dwp_kedro.networks import KernelVAE, UNet3D
 from dwp_kedro.networks.unet import initialise_he
+from dwp_kedro.training.loop import Transform, train
 from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.segmentation import SegmentationObjective
+from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.target import Method, PosteriorSettings, make_objective
 
 BATCH = 2
@@ -100,6 +102,28 @@ def training_step(
             torch.cuda.synchronize()
 
     return step
+
+
+def training_loop(objective: Objective, steps: int, transform: Transform | None) -> Callable[[], None]:
+    """Return a function that trains for so many steps on 5 volumes that vary, in float32 on the CPU."""
+    images = torch.randn(_N_VOLUMES, 1, *GRID)
+    labels = (torch.rand(_N_VOLUMES, *GRID) > 0.9).long()
+    schedule = Schedule(kind="constant", learning_rate=1e-3, max_steps=steps)
+    compute = Compute(device="cpu", precision="32-true")
+
+    def loop() -> None:
+        train(
+            objective,
+            (images, labels),
+            task="benchmark",
+            batch_size=BATCH,
+            schedule=schedule,
+            seed=0,
+            compute=compute,
+            transform=transform,
+        )
+
+    return loop
 
 
 def count_flops(step: Callable[[], None]) -> int:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from contestants import RIVALS, bayesian, count_flops, plain, training_step, unet
+from contestants import RIVALS, bayesian, count_flops, plain, training_loop, training_step, unet
 from literal_vae import literal_decode, literal_encode
 from peak_memory import NAMES
 
+from dwp_kedro.imaging.augmentation import Augmentation
 from dwp_kedro.networks import KernelVAE
+from dwp_kedro.parameters import AugmentationParameters
 from dwp_kedro.training.precision import best_precision
 
 N_KERNELS = 1332  # 5 % of the U-Net's
@@ -20,6 +22,7 @@ N_LARGEST_GROUP = 12288
 VAE_GOAL = 4
 STEP_GOALS = {"weight_samples": 1.3, "local_reparameterisation": 1.8}
 BF16_GOAL = 1.0
+LOOP_STEPS = 10
 _flops_over: dict[str, float] = {}
 needs_bfloat16 = pytest.mark.skipif(
     best_precision(torch.device("cpu")) != "bf16-mixed",
@@ -80,6 +83,17 @@ def test_dwp_step(paired, report, estimator, precision):
     report.note(f"DWP step, {estimator}, {precision}", f"{pairs} to plain step")
     if precision == "32-true":
         report.goal(f"dwp_step_{estimator}", pairs.ratio, STEP_GOALS[estimator])
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_loop(paired, report, augmented):
+    """The training loop, its batches made ready beside the steps, against as many bare steps on one batch."""
+    transform = Augmentation(AugmentationParameters()) if augmented else None
+    step = training_step(plain(unet()))
+    pairs = paired(
+        training_loop(plain(unet()), LOOP_STEPS, transform), lambda: [step() for _ in range(LOOP_STEPS)], 3
+    )
+    report.note(f"loop of {LOOP_STEPS} steps, {'' if augmented else 'not '}augmented", f"{pairs} to bare steps")
 
 
 @needs_bfloat16

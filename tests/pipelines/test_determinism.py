@@ -86,6 +86,16 @@ def test_training_opens_the_files_of_its_training_subjects_alone_and_once(catalo
     assert volumes.asked == Counter(asked)
 
 
+def test_so_does_the_training_of_a_source_network(catalog: DataCatalog, tmp_path: Path):
+    inputs = long_training(source_inputs(catalog), tmp_path)
+    volumes = RecordingVolumes(inputs["volumes"])
+    _, history, _ = train_network(**{**inputs, "volumes": volumes}, index=0, sample="whole")
+    assert len(history) > 1, "a row per epoch"
+    assert volumes.asked == Counter(
+        f"{name}/{kind}" for name in inputs["subjects"]["subject"] for kind in ("image_0000", "label")
+    )
+
+
 def test_threads_and_a_part_of_the_grid_give_the_same_files(
     project_copy: Path, finished_project: Path, run_project: Any
 ):
@@ -163,8 +173,8 @@ def train_dwp(catalog: DataCatalog, folder: Path) -> Checkpoint:
     return train_cell(**long_training(cell_inputs(catalog), folder), cell=CELL)[0]
 
 
-def train_source(catalog: DataCatalog, folder: Path) -> Checkpoint:
-    inputs = {
+def source_inputs(catalog: DataCatalog) -> dict[str, Any]:
+    return {
         "volumes": catalog.load("data_processing.source.volumes"),
         "subjects": catalog.load("data_processing.source.subjects"),
         "cohort": catalog.load("params:data_processing.source"),
@@ -172,7 +182,10 @@ def train_source(catalog: DataCatalog, folder: Path) -> Checkpoint:
         "network": catalog.load("params:network"),
         "compute": catalog.load("params:compute"),
     }
-    return train_network(**long_training(inputs, folder), index=1, sample="bootstrap")[0]
+
+
+def train_source(catalog: DataCatalog, folder: Path) -> Checkpoint:
+    return train_network(**long_training(source_inputs(catalog), folder), index=1, sample="bootstrap")[0]
 
 
 @pytest.mark.parametrize("train", [train_dwp, train_source])
