@@ -43,13 +43,16 @@ def main() -> None:
 def finished_cells(catalog: CatalogProtocol, parameters: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the table of cells, with means over subjects and classes, and that of subjects.
 
-    DSC and IoU are shares, seconds those of training, memory the peak of the process; hd95 is in the unit named.
+    Scores are called after the subjects they are of, test or set_aside. DSC and IoU are shares, seconds those of
+    training, memory the peak of the process; hd95 is in the unit named.
 
     Raises:
         SystemExit: No cell of the grid is finished.
     """
     rows, tables = [], []
-    for cell in grid_cells(GridParameters.model_validate(parameters["grid"])):
+    grid = GridParameters.model_validate(parameters["grid"])
+    on = grid.scored_on
+    for cell in grid_cells(grid):
         entry = f"target_evaluation.{cell.name}"
         if not (catalog.exists(f"{entry}.metrics") and catalog.exists(f"{entry}.scores")):
             continue
@@ -59,10 +62,10 @@ def finished_cells(catalog: CatalogProtocol, parameters: dict[str, Any]) -> tupl
         rows.append(
             {
                 **of_cell,
-                "test_dsc": round(metrics["test_dsc_mean"], 5),
-                "test_own_grid_dsc": round(metrics["test_own_grid_dsc_mean"], 5),
-                "test_iou": round(metrics["test_iou_mean"], 5),
-                f"test_{hd95}": round(metrics["test_hd95_mean"], 4),
+                f"{on}_dsc": round(metrics["test_dsc_mean"], 5),
+                f"{on}_own_grid_dsc": round(metrics["test_own_grid_dsc_mean"], 5),
+                f"{on}_iou": round(metrics["test_iou_mean"], 5),
+                f"{on}_{hd95}": round(metrics["test_hd95_mean"], 4),
                 "train_dsc": round(metrics["train_dsc"], 5),
                 "train_seconds": round(metrics["train_seconds"], 1),
                 "peak_memory_mib": round(metrics["peak_memory_mb"]),
