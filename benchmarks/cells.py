@@ -66,6 +66,7 @@ def finished_cells(catalog: CatalogProtocol, parameters: dict[str, Any]) -> tupl
                 f"{on}_own_grid_dsc": round(metrics["test_own_grid_dsc_mean"], 5),
                 f"{on}_iou": round(metrics["test_iou_mean"], 5),
                 f"{on}_{hd95}": round(metrics["test_hd95_mean"], 4),
+                "train_steps": metrics["train_steps"],
                 "train_dsc": round(metrics["train_dsc"], 5),
                 "train_seconds": round(metrics["train_seconds"], 1),
                 "peak_memory_mib": round(metrics["peak_memory_mb"]),

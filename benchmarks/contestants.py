@@ -14,11 +14,12 @@ from dwp_kedro.bayes.groups import kernel_groups
 from dwp_kedro.bayes.priors import DeepWeightPrior, KernelwisePrior
 from dwp_kedro.networks import KernelVAE, UNet3D
 from dwp_kedro.networks.unet import initialise_he
-from dwp_kedro.training.loop import Transform, train
+from dwp_kedro.training.loop import train
 from dwp_kedro.training.objective import Objective
 from dwp_kedro.training.segmentation import SegmentationObjective
 from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.target import Method, PosteriorSettings, make_objective
+from dwp_kedro.training.transform import Transform
 
 BATCH = 2
 GRID = (64, 64, 32)
@@ -105,9 +106,10 @@ def training_step(
 
 
 def training_loop(objective: Objective, steps: int, transform: Transform | None) -> Callable[[], None]:
-    """Return a function that trains for so many steps on 5 volumes that vary, in float32 on the CPU."""
-    images = torch.randn(_N_VOLUMES, 1, *GRID)
-    labels = (torch.rand(_N_VOLUMES, *GRID) > 0.9).long()
+    """Return a function that trains for so many steps on 6 volumes, in float32 on the CPU, from the set-up on."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3 * BATCH, 1, *GRID, generator=generator)
+    labels = (torch.rand(3 * BATCH, *GRID, generator=generator) > 0.9).long()
     schedule = Schedule(kind="constant", learning_rate=1e-3, max_steps=steps)
     compute = Compute(device="cpu", precision="32-true")
 

@@ -28,13 +28,13 @@ def test_prediction_at_the_mean_equals_the_plain_network_exactly():
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_so_does_a_convolution_of_any_stride_dilation_and_number_of_channel_groups(options):
+def test_a_convolution_of_any_stride_dilation_and_channel_groups_at_its_mean_equals_the_plain_one(options):
     convolution = nn.Conv3d(4, 6, 3, **options)
     x = torch.randn(2, 4, 9, 9, 9, generator=torch.Generator().manual_seed(1))
     assert torch.equal(BayesianConv3d(convolution, sigma=0.3)(x), convolution(x))
 
 
-def test_so_it_does_after_all_parameters_have_moved():
+def test_prediction_at_the_mean_is_the_plain_networks_after_all_parameters_have_moved_too():
     network, posterior = _posterior()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -166,9 +166,11 @@ def _local_noise(posterior: BayesianNetwork, x: torch.Tensor, generator: torch.G
 
 
 def test_local_noise_is_new_in_every_layer_and_in_every_block():
+    generator = torch.Generator().manual_seed(0)
     network = nn.Sequential(*(nn.Conv3d(2, 2, 3, padding=1) for _ in range(3)))
+    initialise_he(network, generator)
     posterior = BayesianNetwork(network, kernel_groups(network, 2), {"group_1": 0.3})
-    x, generator = torch.randn(2, 2, 8, 8, 8), torch.Generator().manual_seed(0)
+    x = torch.randn(2, 2, 8, 8, 8, generator=generator)
     noises = [noise for _ in range(2) for noise in _local_noise(posterior, x, generator)]
     assert len(noises) == 6
     correlation = torch.corrcoef(torch.stack(noises))

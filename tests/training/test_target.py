@@ -100,9 +100,9 @@ def test_noise_is_new_in_every_step_and_the_generators_alone(estimator, temperat
 
 def test_the_prior_acts_on_other_kernels_in_every_step():
     """The chosen ones are those whose means' gradients are other than without a prior, from the same noise."""
-    objective, alone = tiny_objective(temperature=1.0, kernel_fraction=0.1), tiny_objective(temperature=0.0)
+    objective, alone = tiny_objective(temperature=1.0, kernel_fraction=0.3), tiny_objective(temperature=0.0)
     generator, chosen = torch.Generator().manual_seed(1), []
-    for _ in range(60):
+    for _ in range(40):
         same = generator.clone_state()
         gradients = []
         for each, noise in ((objective, generator), (alone, same)):
@@ -113,7 +113,7 @@ def test_the_prior_acts_on_other_kernels_in_every_step():
         chosen.append((gradients[0] != gradients[1]).any(1))
     times = torch.stack(chosen).sum(0)
     assert not torch.equal(chosen[0], chosen[1])
-    assert chosen[0].float().mean() < 0.5
+    assert 0.2 < chosen[0].float().mean() < 0.5
     assert times.min() > 0, "every kernel has its turn"
 
 
@@ -195,7 +195,7 @@ def test_a_start_from_the_prior_replaces_every_kernel_and_nothing_else():
         assert torch.equal(weight, network.get_parameter(name)) != is_kernel, name
 
 
-def test_a_start_from_the_prior_draws_every_kernel_anew():
+def test_a_start_from_the_prior_has_no_kernel_twice():
     network = new_network(1, 2, (4, 4, 4, 4), seed=0)
     groups = kernel_groups(network, 1)
     draw_from_priors(network, groups, tiny_priors(), seed=4)
