@@ -11,18 +11,10 @@ from tiny_targets import (
     tiny_groups,
     tiny_network_prior,
     tiny_objective,
-    tiny_priors,
-    tiny_source_posterior,
 )
 
-from dwp_kedro.bayes.control_priors import StandardNormalPrior, fit_gaussian
 from dwp_kedro.bayes.elbo import kl_bound
-from dwp_kedro.bayes.groups import kernel_groups
-from dwp_kedro.bayes.network_prior import NetworkPrior
 from dwp_kedro.bayes.posterior import BayesianNetwork
-from dwp_kedro.bayes.priors import KernelwisePrior, ProductOfExperts
-from dwp_kedro.bayes.source_posterior import SourcePosterior
-from dwp_kedro.networks.checkpoint import CheckpointError
 from dwp_kedro.progress import listening
 from dwp_kedro.training.loop import train
 from dwp_kedro.training.losses import dice_cross_entropy
@@ -34,8 +26,6 @@ from dwp_kedro.training.target import (
     Method,
     MixtureObjective,
     PosteriorSettings,
-    draw_from_priors,
-    initial_scales,
     make_objective,
     make_prior,
 )
@@ -182,77 +172,6 @@ def test_the_data_term_alone_would_not_see_the_prior():
     assert falls[1] > 0
 
 
-def test_a_start_from_the_prior_replaces_every_kernel_and_nothing_else():
-    network, priors = new_network(1, 2, CHANNELS, seed=0), tiny_priors()
-    drawn = new_network(1, 2, CHANNELS, seed=0)
-    groups = kernel_groups(drawn, 1)
-    draw_from_priors(drawn, groups, priors, seed=4)
-    again = new_network(1, 2, CHANNELS, seed=0)
-    draw_from_priors(again, groups, priors, seed=4)
-    for name, weight in drawn.named_parameters():
-        assert torch.equal(weight, again.get_parameter(name))
-        is_kernel = weight.shape[-1] == 3
-        assert torch.equal(weight, network.get_parameter(name)) != is_kernel, name
-
-
-def test_a_start_from_the_prior_has_no_kernel_twice():
-    network = new_network(1, 2, (4, 4, 4, 4), seed=0)
-    groups = kernel_groups(network, 1)
-    draw_from_priors(network, groups, tiny_priors(), seed=4)
-    layers = [name for group in groups for name in group.layers]
-    kernels = torch.cat([network.get_parameter(f"{name}.weight").detach().reshape(-1, 27) for name in layers])
-    # By direction, because the groups' priors differ in scale.
-    directions = kernels / kernels.norm(dim=1, keepdim=True)
-    alike = (directions @ directions.T - torch.eye(len(kernels))).max()
-    assert alike < 0.999
-
-
-def test_a_start_from_the_prior_has_every_groups_own_size():
-    network = new_network(1, 2, (8, 8, 8, 8), seed=0)
-    groups = kernel_groups(network, 1)
-    sizes = {group.name: 10.0**k for k, group in enumerate(groups)}
-    generator = torch.Generator().manual_seed(0)
-    fitted = {name: fit_gaussian(size * torch.randn(400, 27, generator=generator)) for name, size in sizes.items()}
-    draw_from_priors(network, groups, dict(reversed(fitted.items())), seed=0)
-    for group in groups:
-        for layer in group.layers:
-            size = network.get_parameter(f"{layer}.weight").detach().square().mean().sqrt().item()
-            assert size == pytest.approx(sizes[group.name], rel=0.3), layer
-
-
-def test_initial_sigma_is_a_fraction_of_the_root_mean_square_of_all_of_a_groups_kernels():
-    """Neither a mean over its layers, of which one has larger kernels here, nor the prior's scale."""
-    network, priors = new_network(1, 2, CHANNELS, seed=0), tiny_priors()
-    settings = PosteriorSettings(initial_sigma=0.5)
-    groups = kernel_groups(network, 1)
-    for group in groups:
-        network.get_submodule(group.layers[0]).get_parameter("weight").data *= 10
-    scales = initial_scales(network, groups)
-    _, posterior = make_objective(network, groups, DWP, KernelwisePrior(priors), scales, settings, 0.99, 5)
-    assert isinstance(posterior, BayesianNetwork)
-    for group in groups:
-        weights = [network.get_parameter(f"{layer}.weight").flatten() for layer in group.layers]
-        sigma = 0.5 * torch.cat(weights).square().mean().sqrt().item()
-        for layer in group.layers:
-            found = (0.5 * posterior.layer(layer).log_variance).exp()
-            torch.testing.assert_close(found, torch.full_like(found, sigma))
-
-
-def test_a_prior_that_does_not_fit_names_the_groups():
-    network, priors = new_network(1, 2, CHANNELS, seed=0), tiny_priors()
-    del priors["group_2"], priors["group_6"]
-    groups, settings, named = (
-        kernel_groups(network, 1),
-        PosteriorSettings(),
-        r"group_2 \(encoder 1/2\), group_6 \(dec",
-    )
-    scales = initial_scales(network, groups)
-    with pytest.raises(ValueError, match=named):
-        make_objective(network, groups, DWP, KernelwisePrior(priors), scales, settings, 0.99, 5)
-    with pytest.raises(ValueError, match="deep_weight_prior needs a prior"):
-        make_objective(network, groups, DWP, None, scales, settings, 0.99, 5)
-
-
 def test_prf_trains_the_first_and_the_last_block_only():
     layers = ("init_conv", "down1", "up3", "out")
     objective, trained = make_tiny((), PosteriorSettings(), layers=layers)
@@ -303,46 +222,6 @@ def test_the_data_term_is_the_loss_of_the_sampled_network():
     with objective.posterior.weight_sample(torch.Generator().manual_seed(3)):
         logits = objective.posterior(images)
     torch.testing.assert_close(terms["data_term"], dice_cross_entropy(logits, labels, 0.99).detach())
-
-
-def test_priors_are_made_by_name():
-    settings, groups, known = (
-        PosteriorSettings(kernel_fraction=0.3, source_scale=7.0),
-        tiny_groups(),
-        tiny_network_prior(),
-    )
-    assert make_prior((), None, None, settings, groups) is None
-    mixture = make_prior(("scale_mixture",), known, None, settings, groups)
-    assert isinstance(mixture, KernelwisePrior)
-    assert mixture.kernel_fraction == 0.3
-    assert torch.equal(
-        mixture.groups["group_3"].log_variances, known.controls["scale_mixture"]["group_3"].log_variances
-    )
-    normal = make_prior(("standard_normal",), None, None, settings, groups)
-    assert isinstance(normal, KernelwisePrior)
-    assert all(isinstance(prior, StandardNormalPrior) for prior in normal.groups.values())
-    product = make_prior(
-        ("deep_weight_prior", "source_posterior"), known, tiny_source_posterior(), settings, groups
-    )
-    assert isinstance(product, ProductOfExperts)
-    assert [type(expert) for expert in product.experts] == [KernelwisePrior, SourcePosterior]
-    layers = [layer for group in groups for layer in group.layers]
-    expected = SourcePosterior.from_checkpoint(tiny_source_posterior(), layers, 7.0)
-    assert torch.equal(product.experts[1].precision, expected.precision)
-    carrying = NetworkPrior(tiny_priors(), {}, source_posterior=tiny_source_posterior().weights)
-    carried = make_prior(("source_posterior",), carrying, None, settings, groups)
-    assert isinstance(carried, SourcePosterior)
-    assert torch.equal(carried.precision, expected.precision)
-
-
-def test_what_a_prior_needs_and_is_not_there_is_said():
-    settings, groups = PosteriorSettings(), tiny_groups()
-    with pytest.raises(CheckpointError, match=r"source_training\.snapshots"):
-        make_prior(("source_posterior",), tiny_network_prior(), None, settings, groups)
-    with pytest.raises(CheckpointError, match="gaussian is learnt from source networks"):
-        make_prior(("gaussian",), None, None, settings, groups)
-    with pytest.raises(CheckpointError, match=r"no gaussian in the prior file, which has deep_weight_prior$"):
-        make_prior(("gaussian",), NetworkPrior(tiny_priors(), {}), None, settings, groups)
 
 
 class Scripted(Objective):
