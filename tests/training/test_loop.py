@@ -84,6 +84,29 @@ def test_the_background_thread_ends_with_the_training(error):
     assert background_threads() == []
 
 
+def test_batches_are_made_on_one_thread_and_steps_computed_on_all():
+    of_batches, of_steps = set(), set()
+
+    class Watched(Jitter):
+        def __call__(self, batch, seed):
+            made = super().__call__(batch, seed)
+            of_batches.add(torch.get_num_threads())
+            return made
+
+    class Counting(Regression):
+        def forward(self, x, y, *, step, generator):
+            of_steps.add(torch.get_num_threads())
+            return super().forward(x, y, step=step, generator=generator)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        train_regression(Counting(), transform=Watched())
+    finally:
+        torch.set_num_threads(threads)
+    assert (of_batches, of_steps) == ({1}, {3})
+
+
 def test_an_error_in_the_transform_ends_the_training():
     class Broken(Jitter):
         def __call__(self, batch, seed):

@@ -19,7 +19,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dwp_kedro.progress import log_metrics, report_progress
-from dwp_kedro.training.batches import Batches, take_rows
+from dwp_kedro.training.batches import Batches, compute_on_one_thread, take_rows
 from dwp_kedro.training.finiteness import (
     TrainingError,
     broken_gradient,
@@ -152,7 +152,8 @@ class _Run:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         report_progress(self.task, step, self.last_step)
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        prepare = compute_on_one_thread if device.type == "cpu" else None
+        with ThreadPoolExecutor(1, thread_name_prefix="batches", initializer=prepare) as thread:
             batches = Batches(
                 data,
                 rows,
