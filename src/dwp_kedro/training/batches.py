@@ -13,10 +13,11 @@ from dwp_kedro.training.transform import Column, Transform, short_seed, stacked
 
 
 def compute_on_one_thread() -> None:
-    """Let this thread alone compute by itself: to be called first in one that runs beside steps on the CPU.
+    """Let this thread compute without helpers of OpenMP: to be called first in one that runs beside steps.
 
-    A second team of OpenMP threads makes more of them than there are cores. GNU's OpenMP then lets waiting threads
-    sleep early, those of the steps too, and steps took up to a fifth longer.
+    Steps on the CPU have a thread per core, so a second team makes more than there are cores. GNU's OpenMP then
+    lets waiting threads sleep early (its ``throttled_spin_count``), those of the steps too. Other threads keep
+    theirs. Matrix products of MKL keep to ``torch.set_num_threads`` where somebody called it.
     """
     torch.get_num_threads()  # else torch sets the number itself when it first computes here
     threadpool_limits(1, user_api="openmp")

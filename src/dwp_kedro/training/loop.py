@@ -152,8 +152,8 @@ class _Run:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         report_progress(self.task, step, self.last_step)
-        prepare = compute_on_one_thread if device.type == "cpu" else None
-        with ThreadPoolExecutor(1, thread_name_prefix="batches", initializer=prepare) as thread:
+        initializer = compute_on_one_thread if device.type == "cpu" else None  # steps on a GPU leave the CPU to it
+        with ThreadPoolExecutor(1, thread_name_prefix="batches", initializer=initializer) as thread:
             batches = Batches(
                 data,
                 rows,

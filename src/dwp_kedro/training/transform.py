@@ -20,7 +20,8 @@ class Transform(Protocol):
     def __call__(self, batch: tuple[Column, ...], seed: int) -> tuple[Tensor, ...]:
         """Return the changed tensors of a batch, which lie in the main memory; the given ones stay as they are.
 
-        All randomness comes from ``seed``, 0 ≤ ``seed`` < 2³². Called in a background thread.
+        All randomness comes from ``seed``, 0 ≤ ``seed`` < 2³². Called in a background thread, which on a CPU is
+        one OpenMP thread.
         """
 
     def settings(self) -> dict[str, Any]:
