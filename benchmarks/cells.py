@@ -1,8 +1,10 @@
 """The finished cells of an environment's grid as tables, a row per cell and a row per subject: docs/results/*.csv.
 
     python benchmarks/cells.py hippocampus_to_lgg cells.csv --subjects subjects.csv
+    python benchmarks/cells.py hippocampus_to_lgg cells.csv --against pr
 
-A grid that is run in pieces has its reports of all its cells only at the end; this reads what there is.
+The second one also prints every method's means, with standard deviations over draws, and its uncertainty, and how
+``pr`` differs from each. A grid that is run in pieces has its reports only at the end; this takes what there is.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
+from dwp_kedro.evaluation.paired_comparison import compare_methods
+from dwp_kedro.evaluation.summary import mean_and_sd
+from dwp_kedro.evaluation.uncertainty import summarise_uncertainty
 from dwp_kedro.parameters import GridParameters
 from dwp_kedro.pipelines.target_evaluation.pipeline import grid_cells
 
 PROJECT = Path(__file__).parents[1]
 UNITS = {"voxel": "voxels", "mm": "mm"}
+OF_CELL = ["method", "n_train", "split", "seed"]
 
 
 def main() -> None:
@@ -29,19 +35,33 @@ def main() -> None:
     parser.add_argument("environment")
     parser.add_argument("cells", type=Path, help="CSV file to write, a row per cell")
     parser.add_argument("--subjects", type=Path, help="CSV file to write, a row per cell and subject")
+    parser.add_argument("--against", metavar="METHOD", help="a method of the grid to compare the others with")
     arguments = parser.parse_args()
     bootstrap_project(PROJECT)
     with KedroSession.create(PROJECT, env=arguments.environment) as session:
         context = session.load_context()
-        cells, subjects = finished_cells(context.catalog, context.params)
+        grid = GridParameters.model_validate(context.params["grid"])
+        if arguments.against not in (None, *grid.methods):
+            parser.error(f"--against: one of {', '.join(grid.methods)}, not {arguments.against}")
+        cells, subjects, uncertainty = finished_cells(context.catalog, grid)
     cells.to_csv(arguments.cells, index=False)
     if arguments.subjects is not None:
         subjects.to_csv(arguments.subjects, index=False)
+    if arguments.against is not None:
+        tables = {
+            metric: mean_and_sd(subjects, metric) for metric in ["dsc", "iou", *subjects.filter(like="hd95")]
+        }
+        tables["uncertainty"] = summarise_uncertainty(uncertainty)
+        tables["difference of dsc"] = compare_methods(subjects, arguments.against)
+        for name, table in tables.items():
+            print(f"{name}:", table.round(4).to_string(index=False), sep="\n", end="\n\n")
     print(f"{len(cells)} finished cells")
 
 
-def finished_cells(catalog: CatalogProtocol, parameters: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the table of cells, with means over subjects and classes, and that of subjects.
+def finished_cells(
+    catalog: CatalogProtocol, grid: GridParameters
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the table of cells, with means over subjects and classes, that of subjects, and their uncertainty.
 
     Scores are called after the subjects they are of, test or set_aside. DSC and IoU are shares, seconds those of
     training, memory the peak of the process; hd95 is in the unit named.
@@ -49,19 +69,18 @@ def finished_cells(catalog: CatalogProtocol, parameters: dict[str, Any]) -> tupl
     Raises:
         SystemExit: No cell of the grid is finished.
     """
-    rows, tables = [], []
-    grid = GridParameters.model_validate(parameters["grid"])
+    rows: list[dict[str, Any]] = []
+    tables, uncertainties = [], []
     on = grid.scored_on
     for cell in grid_cells(grid):
         entry = f"target_evaluation.{cell.name}"
-        if not (catalog.exists(f"{entry}.metrics") and catalog.exists(f"{entry}.scores")):
+        if not all(catalog.exists(f"{entry}.{table}") for table in ("metrics", "scores", "uncertainty")):
             continue
         metrics, scores = catalog.load(f"{entry}.metrics"), catalog.load(f"{entry}.scores")
         hd95 = f"hd95_{UNITS[scores['distance_unit'].iat[0]]}"
-        of_cell = {"method": cell.method, "n_train": cell.n_train, "split": cell.split, "seed": cell.seed}
         rows.append(
             {
-                **of_cell,
+                **{name: getattr(cell, name) for name in OF_CELL},
                 f"{on}_dsc": round(metrics["test_dsc_mean"], 5),
                 f"{on}_own_grid_dsc": round(metrics["test_own_grid_dsc_mean"], 5),
                 f"{on}_iou": round(metrics["test_iou_mean"], 5),
@@ -72,12 +91,13 @@ def finished_cells(catalog: CatalogProtocol, parameters: dict[str, Any]) -> tupl
                 "peak_memory_mib": round(metrics["peak_memory_mb"]),
             }
         )
-        columns = [*of_cell, "subject", "class", "dsc", "own_grid_dsc", "iou", hd95]
+        columns = [*OF_CELL, "subject", "class", "dsc", "own_grid_dsc", "iou", hd95]
         tables.append(scores.rename(columns={"hd95": hd95})[columns].round(4))
+        uncertainties.append(catalog.load(f"{entry}.uncertainty"))
     if not rows:
         raise SystemExit("No cell of this environment's grid is finished: kedro run --env ENVIRONMENT makes them.")
-    order = ["method", "n_train", "split", "seed"]
-    return pd.DataFrame(rows).sort_values(order), pd.concat(tables).sort_values(order, kind="stable")
+    subjects = pd.concat(tables).sort_values(OF_CELL, kind="stable")
+    return pd.DataFrame(rows).sort_values(OF_CELL), subjects, pd.concat(uncertainties)
 
 
 if __name__ == "__main__":
