@@ -20,7 +20,7 @@ from kedro.io import CatalogProtocol
 
 from dwp_kedro.evaluation.paired_comparison import compare_methods
 from dwp_kedro.evaluation.summary import mean_and_sd
-from dwp_kedro.evaluation.uncertainty import summarise_uncertainty
+from dwp_kedro.evaluation.uncertainty import SUMMARISED, summarise_uncertainty
 from dwp_kedro.parameters import GridParameters
 from dwp_kedro.pipelines.target_evaluation.pipeline import grid_cells
 
@@ -77,6 +77,8 @@ def finished_cells(
         if not all(catalog.exists(f"{entry}.{table}") for table in ("metrics", "scores", "uncertainty")):
             continue
         metrics, scores = catalog.load(f"{entry}.metrics"), catalog.load(f"{entry}.scores")
+        uncertainty = catalog.load(f"{entry}.uncertainty")
+        certainty = summarise_uncertainty(uncertainty)[SUMMARISED].iloc[0]
         hd95 = f"hd95_{UNITS[scores['distance_unit'].iat[0]]}"
         rows.append(
             {
@@ -85,6 +87,7 @@ def finished_cells(
                 f"{on}_own_grid_dsc": round(metrics["test_own_grid_dsc_mean"], 5),
                 f"{on}_iou": round(metrics["test_iou_mean"], 5),
                 f"{on}_{hd95}": round(metrics["test_hd95_mean"], 4),
+                **certainty.round(5),
                 "train_steps": metrics["train_steps"],
                 "train_dsc": round(metrics["train_dsc"], 5),
                 "train_seconds": round(metrics["train_seconds"], 1),
@@ -93,7 +96,7 @@ def finished_cells(
         )
         columns = [*OF_CELL, "subject", "class", "dsc", "own_grid_dsc", "iou", hd95]
         tables.append(scores.rename(columns={"hd95": hd95})[columns].round(4))
-        uncertainties.append(catalog.load(f"{entry}.uncertainty"))
+        uncertainties.append(uncertainty)
     if not rows:
         raise SystemExit("No cell of this environment's grid is finished: kedro run --env ENVIRONMENT makes them.")
     subjects = pd.concat(tables).sort_values(OF_CELL, kind="stable")

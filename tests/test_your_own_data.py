@@ -79,6 +79,19 @@ def test_each_layout_is_read_as_the_page_writes_it(tmp_path: Path, write: Callab
     assert set(manifest["label_ml"]) == {27 * 2 / 1000}
 
 
+def test_the_settings_for_real_scans_are_those_of_the_evidence():
+    template = (REPOSITORY / "conf" / "template" / "parameters.yml").read_text(encoding="utf-8")
+    commented = re.search(r"Uncomment it\.\n((?:# .*\n)+)", template)
+    assert commented is not None
+    advised = yaml.safe_load(re.sub(r"^# ", "", commented[1], flags=re.MULTILINE))
+    used: dict[str, Any] = {}
+    for file in (REPOSITORY / "conf" / "hippocampus_to_lgg").glob("parameters*.yml"):
+        used |= yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert set(advised) == {"network", "source_training", "target_training"}
+    for block, settings in advised.items():
+        assert settings == {name: used[block][name] for name in settings}, block
+
+
 def test_the_page_has_the_four_layouts_and_only_commands_that_exist():
     assert set(READERS) == {"subject_folders", "brats", "decathlon", "csv"}
     assert "cp -r conf/template conf/my_study" in PAGE

@@ -7,6 +7,8 @@ from dwp_kedro.evaluation import uncertainty_figures
 from dwp_kedro.evaluation.figures import METHOD_COLOURS
 from dwp_kedro.evaluation.uncertainty import BIN_COUNTS, N_BINS, REGION_MARGIN
 
+WORDS = {"ri": "U-Net, random start", "dwp": "U-Net under a prior", "pr": "not drawn"}
+
 
 def rows_of(method: str, n_train: int, split: int, dsc: list[float], bins: dict[int, tuple[int, float, int]]):
     """Subjects whose uncertainty rises from one to the next, each with the same bins."""
@@ -47,7 +49,7 @@ def test_review_curves_are_averaged_over_draws(rows: pd.DataFrame) -> None:
 
 
 def test_reliability_pools_voxels_and_leaves_out_bins_of_a_few(rows: pd.DataFrame) -> None:
-    figure = uncertainty_figures.uncertainty_figure(rows)
+    figure = uncertainty_figures.uncertainty_figure(rows, WORDS)
     lines = [trace for trace in figure.data if trace.xaxis == "x" and trace.name == "ri"]
     assert len(lines) == 1
     assert list(lines[0].x) == pytest.approx([0.01, 0.85])
@@ -57,22 +59,24 @@ def test_reliability_pools_voxels_and_leaves_out_bins_of_a_few(rows: pd.DataFram
 
 
 def test_the_figure_has_two_panels_per_size_and_each_method_once_in_the_legend(rows: pd.DataFrame) -> None:
-    figure = uncertainty_figures.uncertainty_figure(rows)
+    figure = uncertainty_figures.uncertainty_figure(rows, WORDS)
     assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["ri", "dwp"]
     assert {trace.xaxis for trace in figure.data} == {"x", "x2", "x3", "x4"}
     texts = [note.text for note in figure.layout.annotations]
     assert sum("n = 5" in text for text in texts) == sum("n = 10" in text for text in texts) == 2
     assert any(f"within {REGION_MARGIN} voxels of the true" in text.replace("<br>", " ") for text in texts)
+    note = texts[-1].replace("<br>", " ")
+    assert note.endswith("<b>ri:</b> U-Net, random start. <b>dwp:</b> U-Net under a prior.")
     random = [trace for trace in figure.data if trace.xaxis == "x2" and trace.line.dash == "dot"]
     assert [list(trace.y) for trace in random] == [pytest.approx([0.55] * 2), pytest.approx([0.8] * 2)]
 
 
 def test_review_panels_share_the_scale_of_the_first_which_follows_none(rows: pd.DataFrame) -> None:
-    layout = uncertainty_figures.uncertainty_figure(rows).layout
+    layout = uncertainty_figures.uncertainty_figure(rows, WORDS).layout
     assert [layout[f"yaxis{number}"].matches for number in ("", 2, 3, 4)] == [None, None, None, "y2"]
 
 
 def test_a_method_first_run_at_a_larger_size_is_in_the_legend() -> None:
     rows = pd.concat([rows_of("ri", 5, 0, [0.5], {}), rows_of("dwp", 10, 0, [0.5], {})])
-    figure = uncertainty_figures.uncertainty_figure(rows)
+    figure = uncertainty_figures.uncertainty_figure(rows, WORDS)
     assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["ri", "dwp"]

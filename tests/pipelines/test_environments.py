@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import yaml
 from kedro.framework.project import configure_project, pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import MemoryDataset
@@ -43,6 +44,18 @@ def place_of(dataset: Any) -> PurePosixPath:
 
 def test_all_environments_are_looked_at():
     assert {"base", "template", "test", "hippocampus_to_lgg", "ms_to_brats18"} <= set(ENVIRONMENTS)
+
+
+def test_the_gliomas_are_parted_once_for_all_environments():
+    def grid_of(environment: str) -> dict[str, Any]:
+        file = REPOSITORY / "conf" / environment / "parameters_target_evaluation.yml"
+        return yaml.safe_load(file.read_text(encoding="utf-8"))["grid"]
+
+    main = grid_of("hippocampus_to_lgg")
+    assert (len(set(main["set_aside"])), len(set(main["test_set"]))) == (16, 33)
+    assert not set(main["set_aside"]) & set(main["test_set"])
+    for other in (grid_of("hippocampus_to_lgg_recipes"), grid_of("hippocampus_to_lgg_no_augmentation")):
+        assert (other["set_aside"], other["test_set"]) == (main["set_aside"], main["test_set"])
 
 
 @pytest.fixture(scope="module")

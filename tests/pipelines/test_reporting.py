@@ -18,7 +18,7 @@ from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainin
 from dwp_kedro.pipelines.target_evaluation import reporting
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.target_evaluation.nodes import collect_timings
-from dwp_kedro.pipelines.target_evaluation.report_facts import experiment_facts, target_facts
+from dwp_kedro.pipelines.target_evaluation.report_facts import experiment_facts, method_facts, target_facts
 
 NORTH = {
     "name": "lesions of the north",
@@ -75,6 +75,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Any:
             CohortParameters.model_validate(cohort),
             GridParameters(n_train=[2, 3], methods=["ri", "dwp"]),
             TargetTrainingParameters(),
+            {"ri": {"start": "he"}, "dwp": {"start": "prior", "prior": "deep_weight_prior"}},
             "x",
             this_run,
             Cell("dwp", 3, 0, 7),
@@ -118,7 +119,7 @@ def test_a_merged_prior_names_all_its_sources(told: Any, merged: NetworkPrior):
 
 def test_a_received_prior_is_named_with_its_file(told: Any, merged: NetworkPrior):
     given = told(merged.without_source(), {**THIS_RUN, "commit": "", **RECEIVED})
-    assert list(given["facts"]) == ["Source 1", "Source 2", "Prior", "Target", "Experiment"]
+    assert list(given["facts"]) == ["Source 1", "Source 2", "Prior", "Target", "Experiment", "Methods"]
     facts = given["facts"]["Prior"]
     assert facts["received as"] == "ms.safetensors"
     assert facts["sha256"] == "12ab"
@@ -176,3 +177,41 @@ def test_patches_are_part_of_the_experiment():
 
     assert told(patches={"size": [16, 24, 32]})["patches"] == "16×24×32"
     assert "patches" not in told()
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"start": "he"}, "U-Net, random start"),
+        ({"start": "he", "network": "dynunet"}, "MONAI's DynUNet, random start"),
+        (
+            {"start": "source", "trained_layers": ["down1", "out"]},
+            "U-Net, started at a source network, of which only down1, out train",
+        ),
+        ({"start": "source", "components": 3}, "3 U-Nets averaged, started at source networks"),
+        (
+            {"start": "prior", "prior": "deep_weight_prior"},
+            "U-Net, start drawn from the prior, under the prior: deep weight prior; temperature 0.25, weight "
+            "samples, 0.02 of the kernels per step, log-variances at 1 times the learning rate",
+        ),
+        (
+            {
+                "start": "source",
+                "prior": ["deep_weight_prior", "source_posterior"],
+                "target_training": {
+                    "temperature": 0,
+                    "estimator": "local_reparameterisation",
+                    "kernel_fraction": 1,
+                    "log_variance_rate": 30,
+                },
+            },
+            "U-Net, started at a source network, with the noise of a posterior under the deep weight prior and "
+            "source posterior, without that prior's pull; temperature 0, local reparameterisation, 1 of the "
+            "kernels per step, log-variances at 30 times the learning rate",
+        ),
+    ],
+)
+def test_a_method_is_told_by_its_own_settings(record: dict[str, Any], words: str):
+    training = TargetTrainingParameters(temperature=0.25)
+    methods = {"mine": record, "not run": {"start": "he"}}
+    assert method_facts(GridParameters(methods=["mine"]), methods, training) == {"mine": words}

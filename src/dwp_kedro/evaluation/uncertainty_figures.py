@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from dwp_kedro.evaluation.uncertainty import REGION_MARGIN, pooled_bins
 
 PERCENT_SET_ASIDE = tuple(range(0, 90, 10))
 LEAST_VOXELS = 50  # a share of fewer would be chance
-PANEL_HEIGHT, GAP_HEIGHT, NOTE_HEIGHT = 280, 130, 160  # pixels
+PANEL_HEIGHT, GAP_HEIGHT, LINE_HEIGHT = 280, 130, 17  # pixels
 NOTE_WIDTH = 92  # characters: so that it fits a printed page too
 NOTE = (
     "<b>Left:</b> of the voxels that the network calls foreground with about 80 %, are 80 % foreground? On the "
@@ -25,15 +26,16 @@ NOTE = (
     "<b>Right:</b> if the patients with the least certain segmentations go to review, how good are the others? A "
     "line that climbs above its dotted one (patients set aside at random) knows which segmentations are bad. The "
     "certainty comes from the network's probabilities alone, not from the truth. Towards the right, ever fewer "
-    "patients are left.",
+    "patients are left. DSC: the overlap with the expert's outline, 0 for none and 1 for the same outline.",
 )
 
 
-def uncertainty_figure(rows: pd.DataFrame) -> go.Figure:
+def uncertainty_figure(rows: pd.DataFrame, methods: Mapping[str, str]) -> go.Figure:
     """Draw reliability and DSC against review, a row of two panels per n_train and a line per method.
 
-    ``rows`` is the table of all cells (``UNCERTAINTY_COLUMNS``). Bins are pooled over subjects, seeds and draws;
-    the curves of :func:`review_curve` are averaged over the seeds of a draw, then over draws.
+    ``methods`` says in words what each is that its name alone does not tell. ``rows`` is the table of all cells
+    (``UNCERTAINTY_COLUMNS``). Bins are pooled over subjects, seeds and draws; the curves of :func:`review_curve`
+    are averaged over the seeds of a draw, then over draws.
     """
     colours = method_colours(rows["method"])
     sizes = sorted(set(rows["n_train"]))
@@ -67,7 +69,7 @@ def uncertainty_figure(rows: pd.DataFrame) -> go.Figure:
             in_legend.add(method)
             for trace in _review(of_method, style):
                 figure.add_trace(trace, row=row, col=2)
-    _arrange(figure, len(sizes))
+    _arrange(figure, len(sizes), [*NOTE, *_glossary(colours, methods)])
     return figure
 
 
@@ -133,11 +135,17 @@ def _panels_height(n_rows: int) -> int:
     return PANEL_HEIGHT * n_rows + GAP_HEIGHT * (n_rows - 1)
 
 
-def _arrange(figure: go.Figure, n_rows: int) -> None:
+def _glossary(drawn: Iterable[str], methods: Mapping[str, str]) -> list[str]:
+    return [f"<b>{plotly_text(name)}:</b> {plotly_text(methods[name])}." for name in drawn if name in methods]
+
+
+def _arrange(figure: go.Figure, n_rows: int, note: Sequence[str]) -> None:
+    lines = [line for paragraph in note for line in textwrap.wrap(paragraph, NOTE_WIDTH)]
+    note_height = LINE_HEIGHT * (len(lines) + 1)
     style_chart(figure, legend_title="method")
     figure.update_layout(
-        height=_panels_height(n_rows) + 110 + 75 + NOTE_HEIGHT,
-        margin={"t": 110, "b": 75 + NOTE_HEIGHT},
+        height=_panels_height(n_rows) + 110 + 75 + note_height,
+        margin={"t": 110, "b": 75 + note_height},
         # Above the panels, which on paper need the whole width.
         legend={"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0},
     )
@@ -151,7 +159,6 @@ def _arrange(figure: go.Figure, n_rows: int) -> None:
         figure.update_yaxes(matches="y2", row=row, col=2)
     figure.update_xaxes(title_font_size=14)
     figure.update_yaxes(title_font_size=14)
-    lines = [line for paragraph in NOTE for line in textwrap.wrap(paragraph, NOTE_WIDTH)]
     figure.add_annotation(
         text="<br>".join(lines), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top", yshift=-75,
         align="left", showarrow=False, font_size=12.5,

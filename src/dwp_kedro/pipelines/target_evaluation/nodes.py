@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from dwp_kedro.evaluation.uncertainty_figures import uncertainty_figure
 from dwp_kedro.imaging.volume import Volume
 from dwp_kedro.parameters import CohortParameters, GridParameters
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
+from dwp_kedro.pipelines.target_evaluation.report_facts import methods_in_words
 from dwp_kedro.pipelines.target_evaluation.scoring import RECORDED
 from dwp_kedro.pipelines.volumes import Volumes, image_id, label_id
 
@@ -59,9 +61,12 @@ def collect_uncertainty(**tables: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables.values(), ignore_index=True)
 
 
-def summarise_uncertainties(uncertainty: pd.DataFrame) -> tuple[pd.DataFrame, go.Figure]:
+def summarise_uncertainties(
+    uncertainty: pd.DataFrame, grid: GridParameters, methods: Mapping[str, Any]
+) -> tuple[pd.DataFrame, go.Figure]:
     """Measure and draw whether the networks' certainty can be trusted."""
-    return summarise_uncertainty(uncertainty), uncertainty_figure(uncertainty)
+    figure = uncertainty_figure(uncertainty, methods_in_words(grid, methods))
+    return summarise_uncertainty(uncertainty), figure
 
 
 def draw_scores(scores: pd.DataFrame, grid: GridParameters) -> tuple[go.Figure, go.Figure, go.Figure]:

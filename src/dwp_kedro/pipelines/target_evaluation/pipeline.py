@@ -178,7 +178,7 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
             ),
             node(
                 summarise_uncertainties,
-                f"{here}.uncertainty",
+                [f"{here}.uncertainty", "params:grid", "params:methods"],
                 [f"{here}.summary_uncertainty", f"{here}.figure_uncertainty"],
                 name="summarise_uncertainty",
                 namespace=here,
@@ -208,6 +208,7 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
                     "cohort": _COHORT,
                     "grid": "params:grid",
                     "training": "params:target_training",
+                    "methods": "params:methods",
                     "environment": "params:environment",
                     "this_run": "this_run",
                 },

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import psutil
 import torch
 
-from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
+from dwp_kedro.parameters import CohortParameters, GridParameters, MethodParameters, TargetTrainingParameters
 from dwp_kedro.pipelines.prior_card import PriorCard, SourceFacts
 from dwp_kedro.training.hardware import processor_name
 
@@ -87,10 +88,48 @@ def experiment_facts(environment: str, grid: GridParameters, training: TargetTra
         **_design(grid),
         **({} if training.patches is None else {"patches": "×".join(map(str, training.patches.size))}),
         "augmentation": "none" if training.augmentation is None else "on, the same for all methods",
-        "temperature": f"{training.temperature:g}",
-        "estimator of the data term": training.estimator.replace("_", " "),
-        "share of kernels per step": f"{training.kernel_fraction:g}",
     }
+
+
+def methods_in_words(grid: GridParameters, methods: Mapping[str, Any]) -> dict[str, str]:
+    """Say of each method that runs what it is, out of its record in ``methods``, which are not validated yet."""
+    return {name: _in_words(MethodParameters.model_validate(methods[name])) for name in grid.methods}
+
+
+def method_facts(
+    grid: GridParameters, methods: Mapping[str, Any], training: TargetTrainingParameters
+) -> dict[str, str]:
+    """Say of each method that runs what it is and how its posterior was trained: by its own settings."""
+    facts = methods_in_words(grid, methods)
+    for name, words in facts.items():
+        method = MethodParameters.model_validate(methods[name])
+        settings = method.trained_with(training)
+        if method.priors:
+            facts[name] = (
+                f"{words}; temperature {settings['temperature']:g}, {settings['estimator'].replace('_', ' ')}, "
+                f"{settings['kernel_fraction']:.3g} of the kernels per step, log-variances at "
+                f"{settings['log_variance_rate']:g} times the learning rate"
+            )
+    return facts
+
+
+def _in_words(method: MethodParameters) -> str:
+    network = "MONAI's DynUNet" if method.network == "dynunet" else "U-Net"
+    several = method.components > 1
+    words = f"{method.components} {network}s averaged" if several else network
+    words += {
+        "he": ", random start",
+        "prior": ", start drawn from the prior",
+        "source": ", started at source networks" if several else ", started at a source network",
+    }[method.start]
+    if method.trained_layers is not None:
+        words += f", of which only {', '.join(method.trained_layers)} train"
+    if not method.priors:
+        return words
+    names = " and ".join(prior.replace("_", " ") for prior in method.priors)
+    if method.target_training.temperature == 0:
+        return f"{words}, with the noise of a posterior under the {names}, without that prior's pull"
+    return f"{words}, under the prior: {names}"
 
 
 def run_facts(this_run: Mapping[str, str]) -> dict[str, str]:

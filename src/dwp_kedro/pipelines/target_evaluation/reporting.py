@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -22,6 +23,7 @@ from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.target_evaluation.report_facts import (
     computing_facts,
     experiment_facts,
+    method_facts,
     prior_facts,
     run_facts,
     source_blocks,
@@ -47,6 +49,7 @@ def write_report(
     cohort: CohortParameters,
     grid: GridParameters,
     training: TargetTrainingParameters,
+    methods: Mapping[str, Any],
     environment: str,
     this_run: Mapping[str, str],
     cell: Cell,
@@ -71,6 +74,7 @@ def write_report(
             **({} if card is None else {"Prior": prior_facts(card, this_run)}),
             "Target": target_facts(cohort, manifest),
             "Experiment": experiment_facts(environment, grid, training),
+            "Methods": method_facts(grid, methods, training),
         },
         command=this_run["command"],
         restricted_by=this_run["restricted by"],
