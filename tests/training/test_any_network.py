@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.networks.nets import DynUNet, SegResNet
+from monai.networks.nets import BasicUNet, DynUNet, SegResNet
 from torch import Tensor, nn
 
 from dwp_kedro.bayes.elbo import kl_bound
@@ -17,6 +17,7 @@ from dwp_kedro.bayes.posterior import BayesianNetwork
 from dwp_kedro.bayes.priors import DeepWeightPrior
 from dwp_kedro.networks import KernelVAE
 from dwp_kedro.networks.checkpoint import Checkpoint
+from dwp_kedro.training.kernel_prior import collect_kernels, fit_controls, learn_prior
 from dwp_kedro.training.loop import History, train
 from dwp_kedro.training.settings import Compute, Schedule
 from dwp_kedro.training.target import (
@@ -39,8 +40,14 @@ def _segresnet() -> nn.Module:
     return SegResNet(3, init_filters=8, in_channels=1, out_channels=2, blocks_down=(1, 1, 1), blocks_up=(1, 1))
 
 
-NETWORKS = {"dynunet": _dynunet, "segresnet": _segresnet}
+def _basicunet() -> nn.Module:
+    """Its convolutions have biases."""
+    return BasicUNet(3, 1, 2, features=(4, 4, 8, 8, 8, 4), norm=("group", {"num_groups": 2}))
+
+
+NETWORKS = {"dynunet": _dynunet, "segresnet": _segresnet, "basicunet": _basicunet}
 GROUPS = {
+    "basicunet": [*(f"encoder 1/{n}" for n in (1, 2, 4, 8, 16)), *(f"decoder 1/{n}" for n in (8, 4, 2, 1))],
     "dynunet": [*(f"encoder 1/{n}" for n in (1, 2, 4, 8)), *(f"decoder 1/{n}" for n in (4, 2, 1))],
     "segresnet": [*(f"encoder 1/{n}" for n in (1, 2, 4)), *(f"decoder 1/{n}" for n in (2, 1))],
 }
@@ -92,10 +99,15 @@ def test_prediction_at_the_mean_equals_the_plain_network_exactly(name):
 
 
 def _objective(
-    network: nn.Module, priors: tuple[str, ...], settings: PosteriorSettings
+    network: nn.Module,
+    priors: tuple[str, ...],
+    settings: PosteriorSettings,
+    known: NetworkPrior | None = None,
 ) -> tuple[PosteriorObjective, BayesianNetwork]:
     groups = kernel_groups(network, 1)
-    known = NetworkPrior({group.name: DeepWeightPrior(KernelVAE(latent_dim=2), 0.1) for group in groups}, {})
+    if known is None:
+        untrained = {group.name: DeepWeightPrior(KernelVAE(latent_dim=2), 0.1) for group in groups}
+        known = NetworkPrior(untrained, {})
     prior = make_prior(priors, known, _snapshots(network), settings, groups)
     scales = initial_scales(network, groups)
     objective, trained = make_objective(
@@ -115,6 +127,7 @@ def _train(
 
 
 CASES = {
+    "basicunet": (("deep_weight_prior",), "local_reparameterisation"),
     "dynunet": (("deep_weight_prior", "source_posterior"), "local_reparameterisation"),
     "segresnet": (("deep_weight_prior",), "weight_samples"),
 }
@@ -167,3 +180,44 @@ def test_a_large_temperature_lowers_the_kl_which_the_data_term_alone_raises(name
                 kls.append(kl_bound(posterior, objective.prior, torch.Generator().manual_seed(9)).item())
         changes.append(kls[1] - kls[0])
     assert changes[1] < 0 < changes[0]
+
+
+@pytest.fixture(scope="module")
+def learnt() -> NetworkPrior:
+    """All kinds of prior, learnt from the kernels of a SegResNet."""
+    weights = {"network_0": _new("segresnet").state_dict()}
+    schedule = Schedule(kind="constant", learning_rate=1e-3, max_steps=3)
+    compute = Compute(device="cpu", precision="32-true")
+    deep, controls = {}, {"scale_mixture": {}, "gaussian": {}}
+    for group in kernel_groups(_new("segresnet"), 1):
+        kernels = collect_kernels(weights, group).kernels.view(-1, 27)
+        deep[group.name], _ = learn_prior(
+            kernels, task="t", latent_dim=2, literal_heads=False, batch_size=64, schedule=schedule, seed=0,
+            compute=compute,
+        )  # fmt: skip
+        for kind, fitted in fit_controls(kernels, n_components=2).items():
+            controls[kind][group.name] = fitted
+    return NetworkPrior(deep, {}, controls)
+
+
+@pytest.mark.parametrize("kind", ["deep_weight_prior", "scale_mixture", "gaussian", "standard_normal"])
+def test_a_prior_of_each_kind_learnt_from_such_a_network_pulls_another_one_its_way(learnt, kind):
+    """Of a network whose kernels are five times too large, each step lowers the KL by smaller kernels."""
+    network = _new("segresnet")
+    groups = kernel_groups(network, 1)
+    with torch.no_grad():
+        for group in groups:
+            for layer in group.layers:
+                network.get_submodule(layer).get_parameter("weight").mul_(5)
+    objective, posterior = _objective(
+        network, (kind,), PosteriorSettings(temperature=1e6, kernel_fraction=1), learnt
+    )
+
+    def size() -> float:
+        means = [posterior.layer(layer).mean for group in groups for layer in group.layers]
+        return sum(mean.detach().square().sum().item() for mean in means)
+
+    before = size()
+    history = _train(objective, learning_rate=1e-2, steps=4)
+    assert size() < before
+    assert history.rows[-1]["kl"] < history.rows[0]["kl"]
