@@ -18,7 +18,12 @@ from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainin
 from dwp_kedro.pipelines.target_evaluation import reporting
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.target_evaluation.nodes import collect_timings
-from dwp_kedro.pipelines.target_evaluation.report_facts import experiment_facts, method_facts, target_facts
+from dwp_kedro.pipelines.target_evaluation.report_facts import (
+    experiment_facts,
+    method_facts,
+    methods_in_words,
+    target_facts,
+)
 
 NORTH = {
     "name": "lesions of the north",
@@ -215,3 +220,9 @@ def test_a_method_is_told_by_its_own_settings(record: dict[str, Any], words: str
     training = TargetTrainingParameters(temperature=0.25)
     methods = {"mine": record, "not run": {"start": "he"}}
     assert method_facts(GridParameters(methods=["mine"]), methods, training) == {"mine": words}
+
+
+def test_a_temperature_of_zero_for_all_methods_leaves_the_noise_alone():
+    methods = {"mine": {"start": "source", "prior": "deep_weight_prior"}}
+    words = methods_in_words(GridParameters(methods=["mine"]), methods, TargetTrainingParameters(temperature=0))
+    assert words["mine"].endswith("under the deep weight prior, without that prior's pull")

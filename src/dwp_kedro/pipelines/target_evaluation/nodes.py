@@ -26,7 +26,7 @@ from dwp_kedro.evaluation.training_curves import training_curves
 from dwp_kedro.evaluation.uncertainty import summarise_uncertainty
 from dwp_kedro.evaluation.uncertainty_figures import uncertainty_figure
 from dwp_kedro.imaging.volume import Volume
-from dwp_kedro.parameters import CohortParameters, GridParameters
+from dwp_kedro.parameters import CohortParameters, GridParameters, TargetTrainingParameters
 from dwp_kedro.pipelines.target_evaluation.cell import Cell
 from dwp_kedro.pipelines.target_evaluation.report_facts import methods_in_words
 from dwp_kedro.pipelines.target_evaluation.scoring import RECORDED
@@ -62,10 +62,10 @@ def collect_uncertainty(**tables: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise_uncertainties(
-    uncertainty: pd.DataFrame, grid: GridParameters, methods: Mapping[str, Any]
+    uncertainty: pd.DataFrame, grid: GridParameters, methods: Mapping[str, Any], training: TargetTrainingParameters
 ) -> tuple[pd.DataFrame, go.Figure]:
     """Measure and draw whether the networks' certainty can be trusted."""
-    figure = uncertainty_figure(uncertainty, methods_in_words(grid, methods))
+    figure = uncertainty_figure(uncertainty, methods_in_words(grid, methods, training))
     return summarise_uncertainty(uncertainty), figure
 
 

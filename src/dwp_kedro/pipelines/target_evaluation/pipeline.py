@@ -178,7 +178,7 @@ def _summary(cells: list[Cell], plan: Plan) -> Pipeline:
             ),
             node(
                 summarise_uncertainties,
-                [f"{here}.uncertainty", "params:grid", "params:methods"],
+                [f"{here}.uncertainty", "params:grid", "params:methods", "params:target_training"],
                 [f"{here}.summary_uncertainty", f"{here}.figure_uncertainty"],
                 name="summarise_uncertainty",
                 namespace=here,

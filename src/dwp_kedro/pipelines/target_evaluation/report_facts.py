@@ -91,16 +91,19 @@ def experiment_facts(environment: str, grid: GridParameters, training: TargetTra
     }
 
 
-def methods_in_words(grid: GridParameters, methods: Mapping[str, Any]) -> dict[str, str]:
+def methods_in_words(
+    grid: GridParameters, methods: Mapping[str, Any], training: TargetTrainingParameters
+) -> dict[str, str]:
     """Say of each method that runs what it is, out of its record in ``methods``, which are not validated yet."""
-    return {name: _in_words(MethodParameters.model_validate(methods[name])) for name in grid.methods}
+    records = {name: MethodParameters.model_validate(methods[name]) for name in grid.methods}
+    return {name: _in_words(method, method.trained_with(training)) for name, method in records.items()}
 
 
 def method_facts(
     grid: GridParameters, methods: Mapping[str, Any], training: TargetTrainingParameters
 ) -> dict[str, str]:
     """Say of each method that runs what it is and how its posterior was trained: by its own settings."""
-    facts = methods_in_words(grid, methods)
+    facts = methods_in_words(grid, methods, training)
     for name, words in facts.items():
         method = MethodParameters.model_validate(methods[name])
         settings = method.trained_with(training)
@@ -113,7 +116,7 @@ def method_facts(
     return facts
 
 
-def _in_words(method: MethodParameters) -> str:
+def _in_words(method: MethodParameters, settings: Mapping[str, Any]) -> str:
     network = "MONAI's DynUNet" if method.network == "dynunet" else "U-Net"
     several = method.components > 1
     words = f"{method.components} {network}s averaged" if several else network
@@ -127,7 +130,7 @@ def _in_words(method: MethodParameters) -> str:
     if not method.priors:
         return words
     names = " and ".join(prior.replace("_", " ") for prior in method.priors)
-    if method.target_training.temperature == 0:
+    if settings["temperature"] == 0:
         return f"{words}, with the noise of a posterior under the {names}, without that prior's pull"
     return f"{words}, under the prior: {names}"
 
